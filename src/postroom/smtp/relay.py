@@ -1,0 +1,129 @@
+"""Where mail is handed over: host, security, credentials and how long each answer may take."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+
+class Security(StrEnum):
+    """How the connection to a relay is protected. There is no "if offered": what is asked for must hold."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    TLS = "tls"
+
+
+SCHEMES = {
+    "smtp": (Security.NONE, 25),
+    "smtps": (Security.TLS, 465),
+    "smtp+tls": (Security.TLS, 465),
+    "smtp+starttls": (Security.STARTTLS, 587),
+}
+EXAMPLE = "smtp+starttls://user:password@relay.example:587"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds per phase; the defaults are the minimums of RFC 5321 §4.5.3.2 (connect, TLS and QUIT: ours)."""
+
+    connect: float = 30.0
+    greeting: float = 300.0
+    command: float = 300.0
+    tls: float = 60.0
+    data: float = 120.0
+    block: float = 180.0
+    final_dot: float = 600.0
+    quit: float = 2.0
+
+    def check_seconds(self) -> float:
+        """Return how often a connection compares the clock with its deadline."""
+        return max(0.02, min(5.0, min(self.command, self.data, self.block, self.final_dot) / 4))
+
+
+RFC5321_TIMEOUTS = Timeouts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relay:
+    """A server that takes our mail. `repr` never shows the password.
+
+    With an empty `user` no AUTH is tried. `tls_context` replaces the default context (system
+    certificates); `verify_certificate=False` accepts any certificate and any host name.
+    """
+
+    host: str
+    port: int
+    security: Security = Security.NONE
+    user: str = ""
+    password: str = field(default="", repr=False)
+    helo: str = "localhost"
+    verify_certificate: bool = True
+    tls_context: ssl.SSLContext | None = None
+
+    @classmethod
+    def from_url(cls, url: str, *, helo: str = "localhost") -> Relay:
+        """Read a relay from a URL such as smtp+starttls://user:password@relay.example:587.
+
+        smtp:// is plain, smtp+starttls:// insists on STARTTLS, smtps:// starts with TLS. User and password
+        are percent-decoded; `?verify_certificate=no` accepts any certificate. Raises ValueError, whose
+        message says what to write instead and never repeats the password.
+        """
+        parts = urlsplit(url.strip())
+        security, default_port = _scheme(parts)
+        if not parts.hostname:
+            raise ValueError(f"The relay URL names no host. Write for example {EXAMPLE}")
+        if parts.path.strip("/") or parts.fragment:
+            raise ValueError(f"The relay URL goes on after the host and port. Write for example {EXAMPLE}")
+        return cls(
+            host=parts.hostname,
+            port=_port(parts, default_port),
+            security=security,
+            user=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            helo=helo,
+            verify_certificate=_asks_to_verify(parts),
+        )
+
+    def context(self) -> ssl.SSLContext:
+        """Return the TLS context to use; the default one loads the system's certificates, so keep it."""
+        if self.tls_context is not None:
+            return self.tls_context
+        context = ssl.create_default_context()
+        if not self.verify_certificate:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def _scheme(parts: SplitResult) -> tuple[Security, int]:
+    try:
+        return SCHEMES[parts.scheme.lower()]
+    except KeyError:
+        names = ", ".join(f"{name}://" for name in SCHEMES)
+        raise ValueError(f"The relay URL must start with one of {names}. Example: {EXAMPLE}") from None
+
+
+def _port(parts: SplitResult, default: int) -> int:
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port is None:
+        return default
+    if port < 1:
+        raise ValueError(
+            "The port in the relay URL must be a number from 1 to 65535, and a '/', '#', '?', '@' or ':' "
+            f"in the password must be percent-encoded (%2F, %23, %3F, %40, %3A). Example: {EXAMPLE}"
+        )
+    return port
+
+
+def _asks_to_verify(parts: SplitResult) -> bool:
+    options = parse_qs(parts.query, keep_blank_values=True)
+    answer = options.pop("verify_certificate", ["yes"])[-1].lower()
+    if options or answer not in ("yes", "no"):
+        raise ValueError("The only option of a relay URL is ?verify_certificate=yes or no.")
+    return answer == "yes"
