@@ -1,0 +1,55 @@
+"""Notes what was decided where no other row tells it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from postroom.conversations.models import Contact, Message, Record
+from postroom.diagnostics.models import Event
+from postroom.workspaces.models import Member, Workspace
+
+
+class EventKind(StrEnum):
+    """What an Event tells. `detail` holds what is named in brackets."""
+
+    NOT_TOLD = "not_told"  # [reason] one per contact who was a candidate and was passed over
+    CAPTURED = "email.captured"  # [count] grouped per message
+    RETRIED = "email.retried"  # by a member
+    SENT_NOW = "email.sent_now"  # by a member
+    CORRECTED = "email.corrected"  # [before, after] the address of one Email
+    IGNORED = "email.ignored"  # by a member
+    CANCELLED = "email.cancelled"  # by a member
+    BOUNCED = "email.bounced"  # [received, action, status, text, recipient, found_by]
+    DELAYED = "report.delayed"  # the same
+    DELIVERED = "report.delivered"  # the same
+    RELAYED = "report.relayed"  # the same
+    OUTDATED_BOUNCE = "report.outdated"  # the same: it speaks of an earlier attempt or another address
+    UNVERIFIED_AUTHOR = (
+        "mail.unverified"  # [received, from] written from one of our own domains, from outside
+    )
+    AUTOMATIC_REPLY = "mail.automatic"  # [received, why] posted as a note, nobody told
+
+
+def note(
+    kind: str,
+    *,
+    workspace: Workspace,
+    message: Message | None = None,
+    record: Record | None = None,
+    contact: Contact | None = None,
+    email_id: int | None = None,
+    member: Member | None = None,
+    **detail: Any,
+) -> Event:
+    """Add one Event; `detail` takes plain values only (it is stored as JSON). Called by flows, inside their transaction."""
+    return Event.objects.create(
+        kind=str(kind),
+        workspace=workspace,
+        message=message,
+        record=record,
+        contact=contact,
+        email_id=email_id,
+        member=member,
+        detail=detail,
+    )
