@@ -1,0 +1,18 @@
+"""The tables of what is said."""
+
+from postroom.conversations.models.addresses import Address, Contact
+from postroom.conversations.models.messages import Attachment, Message, MessageIdAlias, Notification
+from postroom.conversations.models.records import Alias, Follower, Record, Subtype
+
+__all__ = [
+    "Address",
+    "Alias",
+    "Attachment",
+    "Contact",
+    "Follower",
+    "Message",
+    "MessageIdAlias",
+    "Notification",
+    "Record",
+    "Subtype",
+]

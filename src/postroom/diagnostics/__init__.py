@@ -1,0 +1,1 @@
+"""Why: the events, the trail of each delivery, and plain words for replies."""

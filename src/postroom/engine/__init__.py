@@ -1,0 +1,1 @@
+"""Lanes that are woken, drained and ticked; knows no table of ours."""

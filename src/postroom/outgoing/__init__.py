@@ -1,0 +1,1 @@
+"""The queue: one Email per recipient, from Outgoing to Sent or Delivery Failed."""

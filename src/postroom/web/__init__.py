@@ -1,0 +1,1 @@
+"""Pages: server-rendered, htmx for fragments, plain forms without JavaScript."""

@@ -1,0 +1,1 @@
+"""Workspaces (tenants) and what is set for them: members, mail domains, parameters, API keys, capture mode."""

@@ -1,0 +1,135 @@
+"""What the installation is told: the environment first, then `<data>/postroom.toml`, then the default.
+
+Every secret may also come from a file named by `<NAME>_FILE`. `postroom config show` prints each value
+with its origin.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One thing that can be set: its name in the environment, its default and what it is for."""
+
+    name: str
+    default: str
+    purpose: str
+    is_secret: bool = False
+
+
+SETTINGS = (
+    Setting("POSTROOM_DATA", "postroom-data", "Folder for the database, the storage, the keys and the logs."),
+    Setting("POSTROOM_HTTP", "127.0.0.1:8080", "Where the pages and the API listen (host:port)."),
+    Setting("POSTROOM_SMTP", "127.0.0.1:2525", "Where mail comes in (host:port)."),
+    Setting("POSTROOM_TARGET", "127.0.0.1:2526", "Where the built-in SMTP target listens (host:port)."),
+    Setting("DATABASE_URL", "", "The database; empty means SQLite in the data folder.", is_secret=True),
+    Setting(
+        "RELAY_URL",
+        "",
+        "The relay that takes our mail: smtp://, smtp+starttls:// or smtps://user:password@host:port.",
+        is_secret=True,
+    ),
+    Setting(
+        "POSTROOM_SECRET_KEY",
+        "",
+        "The key behind sessions and signed addresses; empty means the file secret.key in the data folder.",
+        is_secret=True,
+    ),
+    Setting("POSTROOM_BASE_URL", "", "The address people open; empty means http:// and POSTROOM_HTTP."),
+    Setting("POSTROOM_MAIL_DOMAIN", "postroom.localhost", "Workspaces get the mail domain <slug>.<this>."),
+    Setting("POSTROOM_INSTANCE_ID", "", "Names this installation; set it where the data folder moves about."),
+    Setting("POSTROOM_LOG_FORMAT", "human", "human or json."),
+)
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A setting's value and where it came from: environment, file NAME, or default."""
+
+    text: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All values of one start."""
+
+    values: Mapping[str, Value]
+    warnings: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> str:
+        return self.values[name].text
+
+    @property
+    def data(self) -> Path:
+        """The data folder, absolute."""
+        return Path(self["POSTROOM_DATA"]).expanduser().resolve()
+
+    def endpoint(self, name: str) -> tuple[str, int]:
+        """A host:port setting as a pair. Raises ConfigError with the form that is wanted."""
+        host, _, port = self[name].rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            raise ConfigError(f"{name} is {self[name]!r}; write it as host:port, for example {_BY_NAME[name].default}")
+        return host.strip("[]"), int(port)
+
+    @property
+    def base_url(self) -> str:
+        """Where people open the pages, without a slash at its end."""
+        return (self["POSTROOM_BASE_URL"] or f"http://{self['POSTROOM_HTTP']}").rstrip("/")
+
+
+def load(environ: Mapping[str, str] | None = None) -> Config:
+    """Read the configuration. Raises ConfigError if a file that it names cannot be read."""
+    environ = os.environ if environ is None else environ
+    folder = environ.get("POSTROOM_DATA", _BY_NAME["POSTROOM_DATA"].default)
+    in_file = _read_file(Path(folder).expanduser() / "postroom.toml")
+    values = {setting.name: _value_of(setting, environ, in_file) for setting in SETTINGS}
+    return Config(values, tuple(_warnings(environ, in_file)))
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return {name.upper(): value for name, value in tomllib.loads(path.read_text("utf-8")).items()}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML: {error}. Correct the file or move it away.") from error
+
+
+def _value_of(setting: Setting, environ: Mapping[str, str], in_file: Mapping[str, Any]) -> Value:
+    if setting.name in environ:
+        return Value(environ[setting.name].strip(), "environment")
+    if setting.is_secret and f"{setting.name}_FILE" in environ:
+        return Value(_secret_from(environ[f"{setting.name}_FILE"], setting.name), f"{setting.name}_FILE")
+    if setting.name in in_file:
+        return Value(str(in_file[setting.name]).strip(), "postroom.toml")
+    return Value(setting.default, "default")
+
+
+def _secret_from(path: str, name: str) -> str:
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{name}_FILE names {path}, which cannot be read ({error.strerror}).") from error
+
+
+def _warnings(environ: Mapping[str, str], in_file: Mapping[str, Any]) -> list[str]:
+    known = {*_BY_NAME, *(f"{s.name}_FILE" for s in SETTINGS if s.is_secret)}
+    given = [name for name in environ if name.startswith("POSTROOM_")] + list(in_file)
+    return [_unknown(name, known) for name in given if name not in known]
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"{name} is not a setting of Postroom" + (f"; did you mean {near[0]}?" if near else ".")
