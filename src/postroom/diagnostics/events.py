@@ -42,7 +42,7 @@ def note(
     member: Member | None = None,
     **detail: Any,
 ) -> Event:
-    """Add one Event; `detail` takes plain values only (it is stored as JSON). Called by flows, inside their transaction."""
+    """Add one Event in the transaction of the flow that calls. `detail` is stored as JSON."""
     return Event.objects.create(
         kind=str(kind),
         workspace=workspace,
