@@ -80,7 +80,9 @@ class Config:
         """A host:port setting as a pair. Raises ConfigError with the form that is wanted."""
         host, _, port = self[name].rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
-            raise ConfigError(f"{name} is {self[name]!r}; write it as host:port, for example {_BY_NAME[name].default}")
+            raise ConfigError(
+                f"{name} is {self[name]!r}; write it as host:port, for example {_BY_NAME[name].default}"
+            )
         return host.strip("[]"), int(port)
 
     @property
@@ -104,7 +106,9 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         return {name.upper(): value for name, value in tomllib.loads(path.read_text("utf-8")).items()}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as TOML: {error}. Correct the file or move it away.") from error
+        raise ConfigError(
+            f"{path} cannot be read as TOML: {error}. Correct the file or move it away."
+        ) from error
 
 
 def _value_of(setting: Setting, environ: Mapping[str, str], in_file: Mapping[str, Any]) -> Value:

@@ -1,4 +1,4 @@
-"""The installation's secret keys: made once, kept outside the database, numbered so that they can be rotated."""
+"""The installation's secret keys: made once, kept outside the database, numbered for rotation."""
 
 import hashlib
 import os
@@ -36,7 +36,9 @@ def parse(text: str) -> Mapping[int, bytes]:
     for line in lines:
         number, _, secret = line.partition(":")
         if not number.isdigit() or not 1 <= int(number) <= 255 or len(secret) < 32:
-            raise ConfigError("A key is a line NUMBER:SECRET, the number from 1 to 255, the secret of 32 characters or more.")
+            raise ConfigError(
+                "A key is a line NUMBER:SECRET; the number is 1 to 255, the secret has 32 characters or more."
+            )
         keys[int(number)] = hashlib.blake2b(secret.encode(), digest_size=32, person=b"postroom-key").digest()
     if not keys:
         raise ConfigError("The secret key is empty. Restore it, or remove the setting to have one made.")
@@ -52,7 +54,7 @@ def _refuse_if_database_exists(config: Config, path: Path) -> None:
     if not config["DATABASE_URL"] and (config.data / "postroom.sqlite3").exists():
         raise ConfigError(
             f"There is a database in {config.data}, but its key is missing. Put {path.name} back into that "
-            "folder (it was made at the first start), or give it as POSTROOM_SECRET_KEY or POSTROOM_SECRET_KEY_FILE."
+            "folder (it was made at the first start), or set POSTROOM_SECRET_KEY or POSTROOM_SECRET_KEY_FILE."
         )
 
 

@@ -89,7 +89,8 @@ def _database() -> dict[str, Any]:
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": 30,
-            # FULL because a 250 promises stable storage: in WAL mode NORMAL may lose the last commits with the power.
+            # FULL because a 250 promises stable storage: in WAL mode NORMAL may lose
+            # the last commits with the power.
             "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA cache_size=-32768;"
             "PRAGMA temp_store=MEMORY",
         },
@@ -113,12 +114,16 @@ ACCOUNT_ADAPTER = "postroom.web.accounts.InvitedOnly"
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "postroom.workspaces.logins.LinkTokens"
 
 STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(POSTROOM_DATA / "storage")}},
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(POSTROOM_DATA / "storage")},
+    },
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 

@@ -71,7 +71,8 @@ class ReceivedEmail(models.Model):
     classified = Classified(
         kept=Kept.LIMITED,
         plain=(
-            "id", "workspace", "received_at", "source", "message_id", "size", "identity", "target", "route", "state",
+            "id", "workspace", "received_at", "source", "message_id_header", "size", "identity",
+            "target", "route", "state",
             "reason", "reply_code", "record", "message", "spooled", "lease", "leased_until", "attempt_count",
         ),
         personal=("peer", "helo", "reverse_path", "forward_path", "from_header"),
@@ -86,7 +87,7 @@ class ReceivedEmail(models.Model):
     forward_path = models.CharField(max_length=320, blank=True)
     from_header = models.CharField(max_length=400, blank=True)
     subject = models.CharField(max_length=998, blank=True)
-    message_id = models.CharField(max_length=998, blank=True)
+    message_id_header = models.CharField(max_length=998, blank=True)
     size = models.PositiveBigIntegerField(default=0)
     identity = models.CharField(max_length=64, blank=True)
     target = models.CharField(max_length=60, blank=True)

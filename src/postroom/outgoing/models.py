@@ -30,7 +30,9 @@ class MailServer(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["name"], condition=Q(workspace=None), name="one_shared_relay_by_name")
+            models.UniqueConstraint(
+                fields=["name"], condition=Q(workspace=None), name="one_shared_relay_by_name"
+            )
         ]
 
     def __str__(self) -> str:
@@ -139,14 +141,24 @@ class Email(models.Model):
         ),
         content=("failure_text",),
     )  # fmt: skip
-    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="+", db_constraint=False, db_index=False)
+    workspace = models.ForeignKey(
+        Workspace, models.CASCADE, related_name="+", db_constraint=False, db_index=False
+    )
     message = models.ForeignKey(Message, models.CASCADE, related_name="emails", db_index=False)
-    rendition = models.ForeignKey(Rendition, models.SET_NULL, null=True, related_name="emails", db_constraint=False)
+    rendition = models.ForeignKey(
+        Rendition, models.SET_NULL, null=True, related_name="emails", db_constraint=False
+    )
     address = models.ForeignKey(Address, models.PROTECT, related_name="emails", db_constraint=False)
-    contact = models.ForeignKey(Contact, models.SET_NULL, null=True, related_name="emails", db_constraint=False)
+    contact = models.ForeignKey(
+        Contact, models.SET_NULL, null=True, related_name="emails", db_constraint=False
+    )
     lane = models.ForeignKey(Lane, models.PROTECT, related_name="emails", db_constraint=False, db_index=False)
-    state = models.CharField(max_length=9, choices=State.choices, db_default=State.OUTGOING, default=State.OUTGOING)
-    failure_kind = models.CharField(max_length=9, choices=FailureKind.choices, blank=True, db_default="", default="")
+    state = models.CharField(
+        max_length=9, choices=State.choices, db_default=State.OUTGOING, default=State.OUTGOING
+    )
+    failure_kind = models.CharField(
+        max_length=9, choices=FailureKind.choices, blank=True, db_default="", default=""
+    )
     failure_text = models.TextField(blank=True, db_default="", default="")
     cancelled_because = models.CharField(max_length=20, blank=True, db_default="", default="")
     due_at = models.DateTimeField(db_default=Now())
@@ -167,10 +179,14 @@ class Email(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["message", "address"], name="email_once_per_address")]
         indexes = [
-            models.Index(fields=["lane", "due_at", "id"], condition=Q(state="outgoing", lease=""), name="email_due"),
+            models.Index(
+                fields=["lane", "due_at", "id"], condition=Q(state="outgoing", lease=""), name="email_due"
+            ),
             models.Index(fields=["leased_until"], condition=~Q(lease=""), name="email_leased"),
             models.Index(
-                fields=["workspace", "state", "-id"], condition=Q(is_listed=True) | Q(state="outgoing"), name="email_listed"
+                fields=["workspace", "state", "-id"],
+                condition=Q(is_listed=True) | Q(state="outgoing"),
+                name="email_listed",
             ),
         ]
 
@@ -198,13 +214,16 @@ class Attempt(models.Model):
     classified = Classified(
         kept=Kept.LIMITED,
         plain=(
-            "id", "workspace", "email", "number", "at", "server_name", "remote_id", "outcome", "code", "enhanced",
+            "id", "workspace", "email", "number", "at", "server_name", "remote_id", "outcome",
+            "code", "enhanced",
             "seconds", "is_tls",
         ),
         personal=("addr_spec", "reverse_path"),
         content=("text",),
     )  # fmt: skip
-    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="+", db_constraint=False, db_index=False)
+    workspace = models.ForeignKey(
+        Workspace, models.CASCADE, related_name="+", db_constraint=False, db_index=False
+    )
     email = models.ForeignKey(Email, models.CASCADE, related_name="attempts", db_constraint=False)
     number = models.PositiveSmallIntegerField()
     at = models.DateTimeField(db_default=Now())
@@ -229,7 +248,8 @@ class Tally(models.Model):
     classified = Classified(
         kept=Kept.WITH_MESSAGE,
         plain=(
-            "message", "workspace", "total_count", "outgoing_count", "sent_count", "failed_count", "ignored_count",
+            "message", "workspace", "total_count", "outgoing_count", "sent_count", "failed_count",
+            "ignored_count",
             "cancelled_count",
         ),
     )  # fmt: skip

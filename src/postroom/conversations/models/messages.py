@@ -84,16 +84,16 @@ class Message(models.Model):
 class MessageIdAlias(models.Model):
     """Another Message-ID a message is known by: relays rewrite them."""
 
-    classified = Classified(kept=Kept.WITH_MESSAGE, plain=("id", "workspace", "message", "message_id"))
+    classified = Classified(kept=Kept.WITH_MESSAGE, plain=("id", "workspace", "message", "alias"))
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="+")
     message = models.ForeignKey(Message, models.CASCADE, related_name="id_aliases")
-    message_id = models.CharField(max_length=998)
+    alias = models.CharField(max_length=998)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["workspace", "message_id"], name="message_id_alias_once")]
+        constraints = [models.UniqueConstraint(fields=["workspace", "alias"], name="message_id_alias_once")]
 
     def __str__(self) -> str:
-        return self.message_id
+        return self.alias
 
 
 class Attachment(models.Model):
@@ -149,7 +149,9 @@ class Notification(models.Model):
             models.UniqueConstraint(fields=["member", "message", "kind"], name="notification_once_per_kind")
         ]
         indexes = [
-            models.Index(fields=["member", "-id"], condition=models.Q(read_at=None), name="notification_unread")
+            models.Index(
+                fields=["member", "-id"], condition=models.Q(read_at=None), name="notification_unread"
+            )
         ]
 
     def __str__(self) -> str:

@@ -45,7 +45,9 @@ class Record(models.Model):
     objects: ClassVar[models.Manager[Record]] = RecordQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["workspace", "model", "external_id"], name="record_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["workspace", "model", "external_id"], name="record_once")
+        ]
         indexes = [models.Index(fields=["workspace", "-last_message_at", "-id"], name="record_newest")]
 
     def __str__(self) -> str:

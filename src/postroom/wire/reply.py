@@ -1,0 +1,114 @@
+"""What a mail server answered, as a value."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Self
+
+from postroom.wire.characters import visible
+
+_REPLY_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:[ -](.*))?", re.DOTALL)
+_ENHANCED: Final = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?=\s|$)")
+_LINE_OCTETS: Final = 512
+
+
+class Outcome(StrEnum):
+    """How one mail transaction ended for one recipient."""
+
+    ACCEPTED = "accepted"
+    DEFERRED = "deferred"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    UNCERTAIN = "uncertain"
+
+
+_OUTCOME_OF_CLASS: Final = {2: Outcome.ACCEPTED, 4: Outcome.DEFERRED, 5: Outcome.REFUSED}
+
+
+@dataclass(frozen=True, slots=True)
+class EnhancedStatus:
+    """An enhanced mail system status code such as 5.1.1 (RFC 3463)."""
+
+    klass: int
+    subject: int
+    detail: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Read the status at the start of text; None if there is none."""
+        found = _ENHANCED.match(text.lstrip())
+        return cls(*(int(number) for number in found.groups())) if found else None
+
+    def __str__(self) -> str:
+        return f"{self.klass}.{self.subject}.{self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One whole SMTP reply (RFC 5321 §4.2).
+
+    `code` is 0 if the server sent something that is no reply. `text` holds every line, joined with
+    a newline, without codes and without control characters. An enhanced status whose class
+    contradicts the code is kept as it was sent, but the code decides.
+    """
+
+    code: int
+    enhanced: EnhancedStatus | None
+    text: str
+
+    @classmethod
+    def parse(cls, lines: Sequence[bytes]) -> Self:
+        """Read the lines of one reply, with or without their line ends; never raises.
+
+        The last line decides the code. If it is no reply line, the code is 0 and all that came is the text.
+        """
+        stripped = [line.rstrip(b"\r\n") for line in lines]
+        found = [_REPLY_LINE.fullmatch(line) for line in stripped]
+        if not found or found[-1] is None:
+            return cls(0, None, "\n".join(_decoded(line) for line in stripped))
+        texts = [
+            _decoded((match[2] or b"") if match else line)
+            for match, line in zip(found, stripped, strict=True)
+        ]
+        code = int(found[-1][1])
+        if len(texts) == 1 and not texts[0][1:2] == ".":
+            return cls(code, None, texts[0])
+        enhanced = next(filter(None, map(EnhancedStatus.parse, texts)), None)
+        return cls(code, enhanced, "\n".join(_without_status(text) for text in texts))
+
+    @property
+    def outcome(self) -> Outcome:
+        """ACCEPTED for 2yz, REFUSED for 5yz, DEFERRED for 4yz and for everything that is no final answer."""
+        return _OUTCOME_OF_CLASS.get(self.code // 100, Outcome.DEFERRED)
+
+    def octets(self) -> bytes:
+        """Write the reply for the wire: ASCII, each line at most 512 octets with its CRLF.
+
+        Characters outside ASCII become "?". A code that is no reply code is sent as 451.
+        """
+        code = self.code if 200 <= self.code <= 599 else 451
+        prefix = f"{self.enhanced} " if self.enhanced else ""
+        room = _LINE_OCTETS - 6 - len(prefix)
+        lines = [prefix + piece for line in self.text.split("\n") for piece in _pieces(line, room)]
+        written = [f"{code}-{line}\r\n" for line in lines[:-1]]
+        written.append(f"{code} {lines[-1]}\r\n")
+        return "".join(written).encode("ascii")
+
+    def __str__(self) -> str:
+        return " ".join(str(part) for part in (self.code, self.enhanced, self.text) if part)
+
+
+def _decoded(line: bytes) -> str:
+    return visible(line.decode("utf-8", "replace"))
+
+
+def _without_status(text: str) -> str:
+    found = _ENHANCED.match(text)
+    return text[found.end() :].lstrip() if found else text
+
+
+def _pieces(line: str, room: int) -> Iterator[str]:
+    ascii_line = visible(line).encode("ascii", "replace").decode("ascii")
+    for start in range(0, max(len(ascii_line), 1), room):
+        yield ascii_line[start : start + room]
