@@ -1,0 +1,161 @@
+"""The way from a host name to a session that takes mails: connect, greeting, EHLO, TLS, AUTH."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from postroom.smtp.connection import Connection, Owner, parsed
+from postroom.smtp.errors import RelayUnreachable
+from postroom.smtp.offers import Offers
+from postroom.smtp.relay import Relay, Security, Timeouts
+
+NO_SUCH_HOST = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+
+
+async def open_connection(
+    relay: Relay, owner: Owner, timeouts: Timeouts, context: ssl.SSLContext | None
+) -> Connection:
+    """Return a connection that has been let in, ready for `start()`.
+
+    Raises RelayUnreachable with the step it ended at; then nothing was handed over and nothing is left open.
+    """
+    connection = await _connected(relay, owner, timeouts)
+    try:
+        await _Opening(connection, relay, timeouts, context).run()
+    except BaseException:
+        connection.abort()
+        raise
+    return connection
+
+
+async def _connected(relay: Relay, owner: Owner, timeouts: Timeouts) -> Connection:
+    loop = asyncio.get_running_loop()
+    async with _step("connect", timeouts.connect, relay):
+        _, connection = await loop.create_connection(
+            lambda: Connection(owner, timeouts), relay.host, relay.port
+        )
+    return connection
+
+
+class _Opening:
+    """One connection on its way in."""
+
+    def __init__(
+        self, connection: Connection, relay: Relay, timeouts: Timeouts, context: ssl.SSLContext | None
+    ) -> None:
+        self.connection = connection
+        self.relay = relay
+        self.timeouts = timeouts
+        self.context = context
+
+    async def run(self) -> None:
+        if self.relay.security is Security.TLS:
+            await self.start_tls()
+        await self.ask("greeting", b"", wants=(220,))
+        await self.ehlo()
+        if self.relay.security is Security.STARTTLS:
+            await self.upgrade()
+            await self.ehlo()
+        if self.relay.user:
+            await self.auth()
+
+    async def ask(self, step: str, command: bytes, *, wants: tuple[int, ...]) -> tuple[int, list[bytes]]:
+        """Return the reply if its code is wanted, else raise RelayUnreachable with it."""
+        seconds = self.timeouts.command if command else self.timeouts.greeting
+        async with _step(step, seconds, self.relay):
+            code, lines = await self.connection.reply(command)
+        if code not in wants:
+            raise self.unwanted(step, code, lines)
+        return code, lines
+
+    def unwanted(self, step: str, code: int, lines: list[bytes]) -> RelayUnreachable:
+        reply = parsed(lines)
+        said = f"The relay {self.relay.host} answered {code or 'no SMTP reply'}"
+        message = f"{said} at the step {step}: {reply.text or 'without a word'}"
+        return RelayUnreachable(message, step=step, reply=reply, is_permanent=code >= 500)
+
+    async def ehlo(self) -> None:
+        """Say EHLO, and HELO to a relay that does not know it (RFC 5321 §3.2)."""
+        name = self.relay.helo.encode("idna" if not self.relay.helo.isascii() else "ascii")
+        async with _step("ehlo", self.timeouts.command, self.relay):
+            code, lines = await self.connection.reply(b"EHLO %b\r\n" % name)
+        if code == 250:
+            self.connection.offers = Offers.parse(lines)
+        elif code >= 500:
+            await self.ask("ehlo", b"HELO %b\r\n" % name, wants=(250,))
+        else:
+            raise self.unwanted("ehlo", code, lines)
+
+    async def upgrade(self) -> None:
+        """Insist on STARTTLS: a relay that does not announce it is refused, never used in clear."""
+        if not self.connection.offers.starttls:
+            raise RelayUnreachable(
+                f"The relay {self.relay.host} does not offer STARTTLS, so nothing was sent in clear. Use its "
+                "TLS port (smtps://), or smtp:// if a plain connection is meant.",
+                step="tls",
+                is_permanent=True,
+            )
+        await self.ask("tls", b"STARTTLS\r\n", wants=(220,))
+        await self.start_tls()
+
+    async def start_tls(self) -> None:
+        connection = self.connection
+        async with _step("tls", self.timeouts.tls, self.relay):
+            connection.check_turn()
+            transport = await connection.loop.start_tls(
+                connection.transport,
+                connection,
+                self.context or self.relay.context(),
+                server_hostname=self.relay.host,
+                ssl_handshake_timeout=self.timeouts.tls,
+            )
+        if transport is None:
+            raise RelayUnreachable("The connection ended during the TLS handshake.", step="tls")
+        connection.transport, connection.is_tls = transport, True
+
+    async def auth(self) -> None:
+        """Log in with AUTH PLAIN, else LOGIN. Neither credentials nor challenges get into a message."""
+        user, password = self.relay.user.encode(), self.relay.password.encode()
+        if "PLAIN" in self.connection.offers.auth:
+            secret = base64.b64encode(b"\0" + user + b"\0" + password)
+            await self.ask("auth", b"AUTH PLAIN %b\r\n" % secret, wants=(235,))
+        elif "LOGIN" in self.connection.offers.auth:
+            await self.ask("auth", b"AUTH LOGIN\r\n", wants=(334,))
+            await self.ask("auth", base64.b64encode(user) + b"\r\n", wants=(334,))
+            await self.ask("auth", base64.b64encode(password) + b"\r\n", wants=(235,))
+        else:
+            raise RelayUnreachable(
+                f"The relay {self.relay.host} offers neither AUTH PLAIN nor AUTH LOGIN here. Many offer "
+                "it only under TLS: try smtp+starttls:// or smtps://, or leave user and password out.",
+                step="auth",
+                is_permanent=True,
+            )
+
+
+@asynccontextmanager
+async def _step(step: str, seconds: float, relay: Relay) -> AsyncIterator[None]:
+    """Turn whatever the network may throw in this step into RelayUnreachable, in words for an operator."""
+    where = f"{relay.host}:{relay.port}"
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except ssl.SSLError as error:
+        is_permanent = isinstance(error, ssl.SSLCertVerificationError)
+        reason = getattr(error, "verify_message", "") or error.reason or str(error)
+        message = f"TLS with {where} failed: {reason}"
+        raise RelayUnreachable(message, step="tls", is_permanent=is_permanent) from error
+    except TimeoutError as error:
+        message = f"The relay {where} did not answer within {seconds:g} s (step: {step})."
+        raise RelayUnreachable(message, step=step) from error
+    except socket.gaierror as error:
+        is_permanent = error.errno in NO_SUCH_HOST
+        message = f"The host name {relay.host} cannot be resolved: {error.strerror}"
+        raise RelayUnreachable(message, step="dns", is_permanent=is_permanent) from error
+    except OSError as error:
+        message = f"The connection to {where} failed (step: {step}): {error.strerror or error}"
+        raise RelayUnreachable(message, step=step) from error
