@@ -1,1 +1,6 @@
-"""Lanes that are woken, drained and ticked; knows no table of ours."""
+"""Wakes lanes. The tables hold what is to be done and when; the engine only says "look now"."""
+
+from postroom.engine.lanes import LaneKind
+from postroom.engine.waking import is_stopping, next_wake, wake
+
+__all__ = ["LaneKind", "is_stopping", "next_wake", "wake"]

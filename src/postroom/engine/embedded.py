@@ -1,0 +1,228 @@
+"""The engine inside the one process of `postroom up`: asyncio, and nothing of its own to persist."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from postroom.engine import waking
+from postroom.engine.lanes import LaneKind
+
+log = logging.getLogger("postroom.engine")
+LOCK_NAME = "engine.lock"
+LONGEST_DELAY_SECONDS = 300.0
+SHORTEST_DELAY_SECONDS = 0.01
+
+
+class EngineTaken(Exception):  # noqa: N818 (says what is the case)
+    """Another engine runs on this data folder; the message names the remedy."""
+
+
+class _Lane:
+    """One lane that was woken at least once: awake or not, running or not, and when it comes back."""
+
+    def __init__(self, name: str, kind: LaneKind) -> None:
+        self.name = name
+        self.kind = kind
+        self.woken = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.failure_count = 0
+
+    @property
+    def is_running(self) -> bool:
+        return self.task is not None and not self.task.done()
+
+    def forget_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+class Engine:
+    """Runs every woken lane once at a time; wake-ups of a running lane become one more drain.
+
+    `folder` is the data folder: its file lock keeps a second engine away. An exception in one lane is
+    logged and delays that lane alone (`first_delay_seconds`, doubled each time, five minutes at most).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        kinds: Sequence[LaneKind],
+        *,
+        tick_seconds: float = 60.0,
+        first_delay_seconds: float = 1.0,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.folder = folder
+        self.kinds = tuple(kinds)
+        self.tick_seconds = tick_seconds
+        self.first_delay_seconds = first_delay_seconds
+        self.clock = clock
+        self.is_stopping = False
+        self._lanes: dict[str, _Lane] = {}
+        self._lock_file: IO[str] | None = None
+        self._ear: socket.socket | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop
+
+    def claim_folder(self) -> None:
+        """Take the data folder's lock; doing it twice is harmless. Raises EngineTaken if another engine has it."""
+        if self._lock_file is None:
+            self._lock_file = _locked(self.folder / LOCK_NAME)
+
+    async def start(self) -> None:
+        """Take the folder, listen for wake-ups, wake every lane that has something due. Raises EngineTaken."""
+        self.claim_folder()
+        self._loop = asyncio.get_running_loop()
+        self._listen()
+        waking.become_running(self)
+        self._ticker = self._loop.create_task(self._tick_forever())
+
+    async def stop(self, grace_seconds: float = 10.0) -> None:
+        """Start nothing more, let running drains settle for `grace_seconds`, then cancel what still runs."""
+        self.is_stopping = True
+        await self._end_ticking()
+        tasks = [lane.task for lane in self._lanes.values() if lane.is_running and lane.task]
+        for lane in self._lanes.values():
+            lane.forget_timer()
+            lane.woken.set()  # ends every next_wake()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=grace_seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        waking.become_running(None)
+        self._deafen()
+        self._unlock()
+
+    def wake(self, name: str) -> None:
+        """Let a lane be drained soon; safe from every thread. Unknown names are ignored."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended: the next engine finds what is due
+            self._loop.call_soon_threadsafe(self._wake, name)
+
+    async def next_wake(self, name: str, seconds: float) -> bool:
+        """Wait inside a drain for the lane's next wake-up and use it up; False after `seconds`."""
+        lane = self._lanes.get(name)
+        if lane is None or self.is_stopping:
+            return False
+        try:
+            await asyncio.wait_for(lane.woken.wait(), seconds)
+        except TimeoutError:
+            return False
+        if not self.is_stopping:
+            lane.woken.clear()
+        return not self.is_stopping
+
+    # Wake-ups and drains, all in the loop's thread.
+
+    def _wake(self, name: str) -> None:
+        lane = self._lanes.get(name) or self._new_lane(name)
+        if lane is None or self.is_stopping:
+            return
+        lane.woken.set()
+        if not lane.is_running:
+            lane.forget_timer()
+            lane.task = self._loop.create_task(self._run(lane), name=name)
+
+    def _new_lane(self, name: str) -> _Lane | None:
+        for kind in self.kinds:
+            if name.startswith(kind.prefix):
+                return self._lanes.setdefault(name, _Lane(name, kind))
+        return None
+
+    async def _run(self, lane: _Lane) -> None:
+        while lane.woken.is_set() and not self.is_stopping:
+            lane.woken.clear()
+            delay = await self._drain(lane)
+            lane.forget_timer()
+            if delay is not None and not self.is_stopping:
+                lane.timer = self._loop.call_later(max(SHORTEST_DELAY_SECONDS, delay), self._wake, lane.name)
+
+    async def _drain(self, lane: _Lane) -> float | None:
+        """Drain once; return after how many seconds the lane wants to come back."""
+        try:
+            next_at: datetime | None = await lane.kind.drain(lane.name)
+        except Exception:  # whatever a lane does wrong, the others go on
+            delay = min(LONGEST_DELAY_SECONDS, self.first_delay_seconds * 2**lane.failure_count)
+            lane.failure_count = min(lane.failure_count + 1, 30)
+            log.exception("Lane %s failed and comes back in %g s", lane.name, delay)
+            return delay
+        lane.failure_count = 0
+        return (next_at - self.clock()).total_seconds() if next_at else None
+
+    # The safety net.
+
+    async def _tick_forever(self) -> None:
+        while True:
+            for kind in self.kinds:
+                await self._tick(kind)
+            await asyncio.sleep(self.tick_seconds)
+
+    async def _tick(self, kind: LaneKind) -> None:
+        try:
+            names = await asyncio.to_thread(kind.due)
+        except Exception:  # the next tick asks again; the other kinds are asked now
+            log.exception("Could not ask which lanes %s… are due", kind.prefix)
+            return
+        for name in names:
+            self._wake(name)
+
+    async def _end_ticking(self) -> None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+
+    # Wake-ups from other processes.
+
+    def _listen(self) -> None:
+        path = waking.socket_path(self.folder)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # left by an engine that was killed; the lock says that it is gone
+        self._ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._ear.setblocking(False)
+        self._ear.bind(path)
+        os.chmod(path, 0o600)
+        self._loop.add_reader(self._ear.fileno(), self._hear)
+
+    def _hear(self) -> None:
+        assert self._ear is not None
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._wake(self._ear.recv(200).decode("utf-8", "replace"))
+
+    def _deafen(self) -> None:
+        if self._ear is not None:
+            self._loop.remove_reader(self._ear.fileno())
+            self._ear.close()
+            self._ear = None
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(waking.socket_path(self.folder))
+
+    def _unlock(self) -> None:
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+
+def _locked(path: Path) -> IO[str]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise EngineTaken(
+            f"Postroom already runs on the data folder {path.parent}. Stop it first, or, to run on several "
+            "processes or machines, move to PostgreSQL: set DATABASE_URL=postgresql://user:password@host/name."
+        ) from None
+    return file

@@ -1,0 +1,336 @@
+"""What every shape of the engine must show; written against a factory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postroom import engine
+from postroom.engine.embedded import Engine, EngineTaken
+from postroom.engine.lanes import LaneKind
+
+Drain = Callable[[str], Awaitable[datetime | None]]
+
+
+def embedded(folder: Path, kinds: list[LaneKind], **options: Any) -> Engine:
+    """The shape that lives in one process."""
+    return Engine(folder, kinds, **options)
+
+
+@pytest.fixture(params=[embedded])
+def make(request: pytest.FixtureRequest) -> Callable[..., Engine]:
+    """Each shape of the engine in turn."""
+    return request.param  # type: ignore[no-any-return]
+
+
+@contextlib.asynccontextmanager
+async def running(started: Engine) -> AsyncIterator[Engine]:
+    """An engine that is stopped whatever happens."""
+    await started.start()
+    try:
+        yield started
+    finally:
+        await started.stop(1)
+
+
+def lane(drain: Drain, due: Callable[[], list[str]] = list) -> LaneKind:
+    """A kind with one drain."""
+    return LaneKind("a:", drain, due)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 3.0) -> None:
+    """Wait for a condition without holding the loop."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+def test_a_wake_reaches_its_drain_in_milliseconds(make: Callable[..., Engine], data_folder: Path) -> None:
+    delays: list[float] = []
+
+    async def story() -> None:
+        woken_at = 0.0
+
+        async def drain(name: str) -> None:
+            delays.append(time.perf_counter() - woken_at)
+
+        async with running(make(data_folder, [lane(drain)])):
+            for count in range(1, 21):
+                woken_at = time.perf_counter()
+                await asyncio.to_thread(engine.wake, "a:1")
+                await until(lambda count=count: len(delays) == count)  # type: ignore[misc]
+
+    asyncio.run(story())
+    assert sorted(delays)[len(delays) // 2] < 0.05
+
+
+def test_wakes_of_a_running_lane_become_one_more_drain(
+    make: Callable[..., Engine], data_folder: Path
+) -> None:
+    drained: list[str] = []
+
+    async def story() -> None:
+        gate = asyncio.Event()
+
+        async def drain(name: str) -> None:
+            drained.append(name)
+            await gate.wait()
+
+        async with running(make(data_folder, [lane(drain)])):
+            engine.wake("a:1")
+            await until(lambda: len(drained) == 1)
+            for _ in range(50):
+                engine.wake("a:1")
+            await asyncio.sleep(0.02)
+            gate.set()
+            await until(lambda: len(drained) == 2)
+            await asyncio.sleep(0.02)
+
+    asyncio.run(story())
+    assert drained == ["a:1", "a:1"]
+
+
+def test_a_lane_never_runs_twice_at_once_and_lanes_run_side_by_side(
+    make: Callable[..., Engine], data_folder: Path
+) -> None:
+    now_running: list[str] = []
+    most: dict[str, int] = {}
+    side_by_side: list[int] = []
+
+    async def drain(name: str) -> None:
+        now_running.append(name)
+        most[name] = max(most.get(name, 0), now_running.count(name))
+        side_by_side.append(len(now_running))
+        await asyncio.sleep(0.01)
+        now_running.remove(name)
+
+    async def story() -> None:
+        async with running(make(data_folder, [lane(drain)])):
+            for _ in range(5):
+                for name in ("a:1", "a:2", "a:3"):
+                    engine.wake(name)
+                await asyncio.sleep(0.004)
+            await until(lambda: not now_running)
+
+    asyncio.run(story())
+    assert set(most.values()) == {1}
+    assert max(side_by_side) == 3
+
+
+def test_an_exception_in_one_lane_stops_no_other_and_it_comes_back(
+    make: Callable[..., Engine], data_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: dict[str, int] = {}
+
+    async def drain(name: str) -> None:
+        calls[name] = calls.get(name, 0) + 1
+        if name == "a:bad" and calls[name] < 4:
+            raise RuntimeError("the lane is broken")
+
+    async def story() -> None:
+        async with running(make(data_folder, [lane(drain)], first_delay_seconds=0.005)):
+            engine.wake("a:bad")
+            engine.wake("a:good")
+            await until(lambda: calls.get("a:bad") == 4)
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(story())
+    assert calls == {"a:bad": 4, "a:good": 1}
+    said = [record.getMessage() for record in caplog.records]
+    assert [text.rsplit(" in ")[1] for text in said] == ["0.005 s", "0.01 s", "0.02 s"]
+
+
+def test_a_lane_comes_back_when_it_asked_to(make: Callable[..., Engine], data_folder: Path) -> None:
+    calls: list[float] = []
+
+    async def drain(name: str) -> datetime | None:
+        calls.append(time.perf_counter())
+        return datetime.now(UTC) + timedelta(seconds=0.06) if len(calls) == 1 else None
+
+    async def story() -> None:
+        async with running(make(data_folder, [lane(drain)])):
+            engine.wake("a:1")
+            await until(lambda: len(calls) == 2)
+            await asyncio.sleep(0.1)
+
+    asyncio.run(story())
+    assert len(calls) == 2
+    assert calls[1] - calls[0] >= 0.05
+
+
+def test_ticks_find_what_is_due_although_every_wake_up_was_lost(
+    make: Callable[..., Engine], data_folder: Path
+) -> None:
+    waiting = {"a:1", "a:2"}
+    drained: list[str] = []
+    asked_in: list[threading.Thread] = []
+
+    def due() -> list[str]:
+        asked_in.append(threading.current_thread())
+        return sorted(waiting)
+
+    async def drain(name: str) -> None:
+        drained.append(name)
+        waiting.discard(name)
+
+    async def story() -> None:
+        async with running(make(data_folder, [lane(drain, due)], tick_seconds=0.02)):
+            await until(lambda: not waiting)
+            waiting.add("a:3")
+            await until(lambda: not waiting)
+
+    asyncio.run(story())
+    assert sorted(drained) == ["a:1", "a:2", "a:3"]
+    assert threading.main_thread() not in asked_in
+
+
+def test_a_due_that_raises_does_not_end_the_ticking(
+    make: Callable[..., Engine], data_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[int] = []
+
+    def due() -> list[str]:
+        asked.append(1)
+        raise OSError("no database")
+
+    async def drain(name: str) -> None: ...
+
+    async def story() -> None:
+        async with running(make(data_folder, [lane(drain, due)], tick_seconds=0.01)):
+            await until(lambda: len(asked) >= 3)
+
+    asyncio.run(story())
+    assert "Could not ask" in caplog.text
+
+
+def test_stop_lets_a_running_drain_settle_within_its_grace(
+    make: Callable[..., Engine], data_folder: Path
+) -> None:
+    settled: list[str] = []
+
+    async def drain(name: str) -> None:
+        while not engine.is_stopping():
+            await asyncio.sleep(0.002)
+        await asyncio.sleep(0.03)
+        settled.append(name)
+
+    async def story() -> None:
+        started = make(data_folder, [lane(drain)])
+        await started.start()
+        engine.wake("a:1")
+        await asyncio.sleep(0.02)
+        await started.stop(2)
+
+    asyncio.run(story())
+    assert settled == ["a:1"]
+
+
+def test_stop_cancels_what_outlasts_the_grace(make: Callable[..., Engine], data_folder: Path) -> None:
+    ends: list[str] = []
+
+    async def drain(name: str) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ends.append("cancelled")
+            raise
+
+    async def story() -> None:
+        started = make(data_folder, [lane(drain)])
+        await started.start()
+        engine.wake("a:1")
+        await asyncio.sleep(0.02)
+        await started.stop(0.02)
+
+    asyncio.run(story())
+    assert ends == ["cancelled"]
+
+
+def test_a_drain_can_wait_for_the_next_wake_of_its_lane(
+    make: Callable[..., Engine], data_folder: Path
+) -> None:
+    answers: list[bool] = []
+
+    async def drain(name: str) -> None:
+        answers.append(await engine.next_wake(name, 2))
+        answers.append(await engine.next_wake(name, 0.01))
+
+    async def story() -> None:
+        async with running(make(data_folder, [lane(drain)])):
+            engine.wake("a:1")
+            await asyncio.sleep(0.02)
+            engine.wake("a:1")
+            await until(lambda: len(answers) == 2)
+            await asyncio.sleep(0.02)
+
+    asyncio.run(story())
+    assert answers == [True, False]
+
+
+def test_without_an_engine_a_wake_is_harmless(data_folder: Path) -> None:
+    engine.wake("a:1")
+    assert not engine.is_stopping()
+    assert asyncio.run(engine.next_wake("a:1", 5)) is False
+
+
+def test_names_that_nobody_knows_are_ignored(make: Callable[..., Engine], data_folder: Path) -> None:
+    drained: list[str] = []
+
+    async def drain(name: str) -> None:
+        drained.append(name)
+
+    async def story() -> None:
+        async with running(make(data_folder, [lane(drain)])):
+            engine.wake("zebra:1")
+            engine.wake("a:1")
+            await until(lambda: bool(drained))
+
+    asyncio.run(story())
+    assert drained == ["a:1"]
+
+
+def test_a_second_engine_is_refused_with_the_way_to_postgresql(data_folder: Path) -> None:
+    first, second = Engine(data_folder, []), Engine(data_folder, [])
+
+    async def story() -> None:
+        async with running(first):
+            with pytest.raises(EngineTaken, match=r"DATABASE_URL=postgresql://"):
+                await second.start()
+        async with running(second):
+            pass
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("depth", [0, 12])
+def test_another_process_wakes_the_running_engine(data_folder: Path, settings: Any, depth: int) -> None:
+    folder = data_folder.joinpath(*["a-long-name"] * depth)
+    folder.mkdir(parents=True, exist_ok=True)
+    drained: list[str] = []
+
+    async def drain(name: str) -> None:
+        drained.append(name)
+
+    code = (
+        "import sys, pathlib; from django.conf import settings; settings.configure("
+        "POSTROOM_DATA=pathlib.Path(sys.argv[1])); from postroom import engine; engine.wake('a:7')"
+    )
+
+    async def story() -> None:
+        async with running(Engine(folder, [lane(drain)])):
+            await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code, str(folder)], check=True)
+            await until(lambda: bool(drained))
+
+    asyncio.run(story())
+    assert drained == ["a:7"]
