@@ -10,8 +10,12 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.people import Cast
 
 _folder = Path(tempfile.mkdtemp(prefix="postroom-tests-"))
 atexit.register(shutil.rmtree, _folder, ignore_errors=True)
@@ -33,7 +37,9 @@ def _postgres_url() -> str:
 
 
 # Django reads its settings as soon as pytest-django starts, so this cannot wait for a fixture.
-for _name in [name for name in os.environ if name.startswith("POSTROOM_") and not name.startswith("POSTROOM_TEST_")]:
+for _name in [
+    name for name in os.environ if name.startswith("POSTROOM_") and not name.startswith("POSTROOM_TEST_")
+]:
     del os.environ[_name]
 os.environ.pop("RELAY_URL", None)
 os.environ["POSTROOM_DATA"] = str(_folder)
@@ -52,3 +58,11 @@ def data_folder(tmp_path: Path, settings: object) -> Path:
     """A data folder for this test alone."""
     settings.POSTROOM_DATA = tmp_path  # type: ignore[attr-defined]
     return tmp_path
+
+
+@pytest.fixture
+def people(db: None) -> "Cast":
+    """The cast of `tests/people.py` in the workspace "demo"."""
+    from tests.people import cast
+
+    return cast()

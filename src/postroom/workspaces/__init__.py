@@ -1,1 +1,1 @@
-"""Workspaces (tenants) and what is set for them: members, mail domains, parameters, API keys, capture mode."""
+"""Workspaces (tenants) and what is set for them: members, domains, parameters, API keys, capture mode."""

@@ -40,7 +40,9 @@ class Installation(models.Model):
 class Workspace(models.Model):
     """A tenant: its records, conversations, addresses and limits. Nothing crosses its wall."""
 
-    classified = Classified(kept=Kept.WITH_WORKSPACE, plain=("id", "slug", "name", "is_capturing", "created_at"))
+    classified = Classified(
+        kept=Kept.WITH_WORKSPACE, plain=("id", "slug", "name", "is_capturing", "created_at")
+    )
     slug = models.CharField(
         max_length=40, unique=True, validators=[RegexValidator(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
     )
@@ -103,7 +105,9 @@ class Member(models.Model):
     objects: ClassVar[models.Manager[Member]] = MemberQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["workspace", "user"], name="member_once_per_workspace")]
+        constraints = [
+            models.UniqueConstraint(fields=["workspace", "user"], name="member_once_per_workspace")
+        ]
 
     def __str__(self) -> str:
         return str(self.user)
@@ -192,7 +196,11 @@ class ApiKey(models.Model):
         prefix = f"pr_{secrets.token_hex(4)}"
         text = f"{prefix}_{secrets.token_urlsafe(32)}"
         key = cls.objects.create(
-            workspace_id=member.workspace_id, member=member, name=name, prefix=prefix, digest=cls.digest_of(text)
+            workspace_id=member.workspace_id,
+            member=member,
+            name=name,
+            prefix=prefix,
+            digest=cls.digest_of(text),
         )
         return key, text
 
