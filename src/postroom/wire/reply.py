@@ -72,7 +72,7 @@ class Reply:
             for match, line in zip(found, stripped, strict=True)
         ]
         code = int(found[-1][1])
-        if len(texts) == 1 and not texts[0][1:2] == ".":
+        if len(texts) == 1 and texts[0][1:2] != ".":
             return cls(code, None, texts[0])
         enhanced = next(filter(None, map(EnhancedStatus.parse, texts)), None)
         return cls(code, enhanced, "\n".join(_without_status(text) for text in texts))
