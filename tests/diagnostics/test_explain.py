@@ -51,42 +51,44 @@ REPLIES = [
 
 
 @pytest.mark.parametrize(("code", "enhanced", "text", "reason"), REPLIES)
-def test_a_reply_seen_in_the_wild_has_its_reason(code, enhanced, text, reason):
+def test_a_reply_seen_in_the_wild_has_its_reason(
+    code: int | None, enhanced: str, text: str, reason: str
+) -> None:
     assert explain(code=code, enhanced=enhanced, text=text).reason == reason
 
 
 @pytest.mark.parametrize("kind", ["uncertain", "captured", "no_server", "server_unreachable"])
-def test_what_no_server_said_is_its_own_reason(kind):
+def test_what_no_server_said_is_its_own_reason(kind: str) -> None:
     assert explain(failure_kind=kind).reason == kind
 
 
-def test_an_expired_mail_is_explained_by_what_the_server_said_all_the_time():
+def test_an_expired_mail_is_explained_by_what_the_server_said_all_the_time() -> None:
     assert explain(code=452, enhanced="4.2.2", text="full", failure_kind="expired").reason == "mailbox_full"
     assert explain(code=451, text="no", failure_kind="expired").reason == "expired"
 
 
-def test_every_temporary_refusal_is_worth_a_retry():
+def test_every_temporary_refusal_is_worth_a_retry() -> None:
     assert explain(code=450, enhanced="4.1.1", text="address could not be verified").is_retry_useful
     assert not explain(code=550, enhanced="5.1.1", text="unknown").is_retry_useful
 
 
-def test_every_reason_has_words_and_every_rule_a_reason():
+def test_every_reason_has_words_and_every_rule_a_reason() -> None:
     assert len(BY_ID) == len(REASONS) >= 25
     assert {rule.reason for rule in RULES} <= set(BY_ID)
     assert all(str(reason.what_happened) and str(reason.next_step) for reason in REASONS)
 
 
-def test_words_follow_the_active_language():
+def test_words_follow_the_active_language() -> None:
     with override("en"):
         assert explain(code=552, enhanced="5.2.2").what_happened == "The recipient's mailbox is full."
 
 
 @given(st.none() | st.integers(0, 999), st.text(max_size=12), st.text(max_size=300), st.text(max_size=12))
-def test_any_reply_has_an_explanation(code, enhanced, text, kind):
+def test_any_reply_has_an_explanation(code: int | None, enhanced: str, text: str, kind: str) -> None:
     told = explain(code=code, enhanced=enhanced, text=text, failure_kind=kind)
     assert told.reason in BY_ID
     assert told.what_happened
 
 
-def test_a_long_reply_is_explained_as_quickly_as_a_short_one():
+def test_a_long_reply_is_explained_as_quickly_as_a_short_one() -> None:
     assert explain(code=550, text="sender ip dkim " * 100_000).reason in BY_ID
