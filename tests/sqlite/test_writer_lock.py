@@ -1,0 +1,148 @@
+"""The queue in front of BEGIN."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.db import DatabaseError, transaction
+from django.test.utils import CaptureQueriesContext
+
+from postroom.sqlite.base import DatabaseWrapper
+from postroom.sqlite.writer_lock import FairLock, lock_for
+
+#: pytest-django lets no connection open without it, not even one of our own.
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "writers.sqlite3"
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE line (number INTEGER PRIMARY KEY, text TEXT UNIQUE)")
+    return file
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[DatabaseWrapper]:
+    wrapper = connected(path)
+    yield wrapper
+    wrapper.close()
+
+
+def connected(path: Path) -> DatabaseWrapper:
+    from django.db import connections
+
+    settings = connections.databases["default"] | {
+        "ENGINE": "postroom.sqlite",
+        "NAME": str(path),
+        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 0.1},
+    }
+    return DatabaseWrapper(settings, alias=f"writers-{path}-{threading.get_ident()}")
+
+
+def is_free(path: Path) -> bool:
+    return not lock_for(str(path))._is_held
+
+
+def test_the_lock_is_handed_over_in_the_order_in_which_it_was_asked_for() -> None:
+    lock, order, waiting = FairLock(), [], []
+    lock.acquire()
+    for number in range(20):
+        thread = threading.Thread(target=lambda n=number: (lock.acquire(), order.append(n), lock.release()))
+        thread.start()
+        waiting.append(thread)
+        while len(lock._waiting) <= number:  # the next one asks only when this one stands in the queue
+            pass
+    lock.release()
+    for thread in waiting:
+        thread.join(5)
+    assert order == list(range(20))
+
+
+def test_one_process_has_one_lock_for_a_file(path: Path) -> None:
+    assert lock_for(str(path)) is lock_for(str(path))
+    assert lock_for(str(path)) is not lock_for("another")
+
+
+def test_a_transaction_holds_the_lock_until_it_is_committed(database: DatabaseWrapper, path: Path) -> None:
+    database.set_autocommit(False, force_begin_transaction_with_broken_autocommit=True)
+    assert not is_free(path)
+    database.cursor().execute("INSERT INTO line (text) VALUES ('a')")
+    database.commit()
+    database.set_autocommit(True)
+    assert is_free(path)
+
+
+def test_a_rolled_back_transaction_gives_the_lock_back(database: DatabaseWrapper, path: Path) -> None:
+    database.set_autocommit(False, force_begin_transaction_with_broken_autocommit=True)
+    database.rollback()
+    database.set_autocommit(True)
+    assert is_free(path)
+
+
+def test_a_connection_closed_in_mid_transaction_gives_the_lock_back(path: Path) -> None:
+    database = connected(path)
+    database.set_autocommit(False, force_begin_transaction_with_broken_autocommit=True)
+    database.close()
+    assert is_free(path)
+
+
+def test_a_begin_that_fails_gives_the_lock_back(database: DatabaseWrapper, path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(DatabaseError):
+        database.set_autocommit(False, force_begin_transaction_with_broken_autocommit=True)
+    assert is_free(path)
+    other.close()
+
+
+def test_a_lone_write_takes_and_gives_the_lock(database: DatabaseWrapper, path: Path) -> None:
+    database.cursor().execute("INSERT INTO line (text) VALUES (%s)", ["a"])
+    assert is_free(path)
+    with pytest.raises(DatabaseError):
+        database.cursor().execute("INSERT INTO line (text) VALUES (%s)", ["a"])
+    assert is_free(path)
+
+
+def test_reading_waits_for_nobody(database: DatabaseWrapper, path: Path) -> None:
+    lock_for(str(path)).acquire()
+    try:
+        with CaptureQueriesContext(database):
+            assert database.cursor().execute("SELECT count(*) FROM line").fetchone() == (0,)
+    finally:
+        lock_for(str(path)).release()
+
+
+def test_eight_threads_writing_at_once_meet_no_locked_database(path: Path) -> None:
+    errors: list[BaseException] = []
+
+    def write(thread: int) -> None:
+        database = connected(path)
+        try:
+            for number in range(40):
+                database.set_autocommit(False, force_begin_transaction_with_broken_autocommit=True)
+                database.cursor().execute("INSERT INTO line (text) VALUES (%s)", [f"{thread}-{number}"])
+                database.commit()
+                database.set_autocommit(True)
+        except BaseException as error:  # carried to the test's own thread
+            errors.append(error)
+        finally:
+            database.close()
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not errors
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM line").fetchone() == (320,)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nested_atomic_blocks_need_the_lock_once() -> None:
+    with transaction.atomic(), transaction.atomic():
+        pass
