@@ -1,0 +1,50 @@
+"""Takes the addresses the installation listens on, before anything else is begun."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from postroom.commands.failures import Stopped
+
+if TYPE_CHECKING:
+    from postroom_server.config import Config
+
+_REASONS = {
+    errno.EADDRINUSE: "is taken by another program",
+    errno.EACCES: "may not be used by this user (ports below 1024 need more rights)",
+    errno.EADDRNOTAVAIL: "is not an address of this machine",
+}
+
+
+def take(config: Config, name: str) -> socket.socket:
+    """Bind the host:port of a setting. Port 0 takes a free one, and the setting becomes what was taken.
+
+    Raises Stopped with the setting to change if the address cannot be had.
+    """
+    host, port = config.endpoint(name)
+    taken = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind((host, port))
+    except OSError as error:
+        taken.close()
+        raise cannot_listen(name, host, port, error) from error
+    os.environ[name] = (
+        f"[{host}]:{taken.getsockname()[1]}" if ":" in host else f"{host}:{taken.getsockname()[1]}"
+    )
+    return taken
+
+
+def find(config: Config, name: str) -> None:
+    """Make sure that the address of a setting can be had, and turn port 0 into a free one."""
+    take(config, name).close()
+
+
+def cannot_listen(name: str, host: str, port: int, error: OSError) -> Stopped:
+    """The sentence for an address that cannot be listened on."""
+    reason = _REASONS.get(error.errno or 0, f"cannot be used ({error.strerror or error})")
+    other = port + 1 if 0 < port < 65535 else 0
+    return Stopped(f"{host}:{port} {reason}. Choose another with {name}, for example {name}={host}:{other}.")

@@ -1,0 +1,59 @@
+"""The command line as a whole: `postroom <noun> <verb>`. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from postroom.commands import (
+    capturing,
+    explaining,
+    inbound,
+    keys,
+    messages,
+    parameters,
+    queue,
+    records,
+    serve,
+    settings,
+    target,
+    users,
+    workspaces,
+)
+
+app = typer.Typer(
+    name="postroom",
+    help="The post room of a business application: every record a conversation, every delivery an answer.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: postroom demo",
+)
+app.command("demo", epilog="Example: postroom demo")(serve.demo)
+app.command("up", epilog="Example: RELAY_URL=smtp+starttls://user:password@relay.example:587 postroom up")(
+    serve.up
+)
+app.command("explain", epilog='Example: postroom explain "550 5.1.1 User unknown" --json')(explaining.explain)
+app.command("readyz", epilog="Example: postroom readyz --json")(settings.readyz)
+app.add_typer(workspaces.app, name="workspace")
+app.add_typer(users.app, name="user")
+app.add_typer(records.app, name="record")
+app.add_typer(messages.app, name="message")
+app.add_typer(queue.app, name="queue")
+app.add_typer(inbound.app, name="inbound")
+app.add_typer(capturing.app, name="capture")
+app.add_typer(keys.app, name="key")
+app.add_typer(parameters.app, name="parameter")
+app.add_typer(settings.app, name="config")
+app.add_typer(target.app, name="target")
+
+
+@app.callback(invoke_without_command=True)
+def _postroom(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """The post room of a business application: every record a conversation, every delivery an answer."""
+    if version:
+        from importlib.metadata import version as version_of
+
+        print(version_of("postroom"))
+        raise typer.Exit

@@ -1,0 +1,90 @@
+"""`postroom queue …`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from postroom.commands.output import AsJson, InWorkspace, print_list, print_one
+
+app = typer.Typer(help="The emails: what waits, what failed, what went.", no_args_is_help=True)
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids such as em_12, or plain numbers.")]
+STATES = ("outgoing", "sent", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class CountShape:
+    """How many emails were changed."""
+
+    count: int
+
+
+@app.command("list", epilog="Example: postroom queue list --state failed --json")
+def list_emails(
+    state: Annotated[str, typer.Option(help=f"One of {', '.join(STATES)}.")] = "",
+    search: Annotated[str, typer.Option(help="Only those whose address or subject has this in it.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many, newest first.")] = 50,
+    workspace: InWorkspace = "",
+    as_json: AsJson = False,
+) -> None:
+    """List emails, newest first."""
+    from postroom.commands.failures import wrong_use
+    from postroom.commands.opening import open_installation, workspace_of
+
+    if state and state not in STATES:
+        raise wrong_use(f"There is no state {state!r}. Choose one of {', '.join(STATES)}.")
+    open_installation()
+    from postroom.flows.showing import emails_of, emails_to_show, shape_of_email
+
+    emails = emails_of(workspace_of(workspace), state=state, search=search)
+    shapes = [shape_of_email(email) for email in emails_to_show(emails)[:limit]]
+    print_list(shapes, ("id", "address", "state", "failure_text", "due_at", "attempt_count"), as_json=as_json)
+
+
+@app.command("retry", epilog="Example: postroom queue retry em_12 em_13")
+def retry(ids: Ids, workspace: InWorkspace = "", as_json: AsJson = False) -> None:
+    """Put emails in Delivery Failed or Cancelled back into Outgoing."""
+    _change("retry", ids, workspace, as_json=as_json)
+
+
+@app.command("send-now", epilog="Example: postroom queue send-now em_12")
+def send_now(ids: Ids, workspace: InWorkspace = "", as_json: AsJson = False) -> None:
+    """Let Outgoing emails leave at once."""
+    _change("send_now", ids, workspace, as_json=as_json)
+
+
+@app.command("cancel", epilog="Example: postroom queue cancel em_12")
+def cancel(ids: Ids, workspace: InWorkspace = "", as_json: AsJson = False) -> None:
+    """Take Outgoing emails out of the queue."""
+    _change("cancel", ids, workspace, as_json=as_json)
+
+
+def _change(verb: str, ids: Sequence[str], slug: str, *, as_json: bool) -> None:
+    from postroom.commands.failures import Stopped
+    from postroom.commands.opening import member_acting, open_installation, workspace_of
+
+    numbers = [_number(text) for text in ids]
+    open_installation()
+    from postroom.flows import retrying
+    from postroom.outgoing.models import Email
+
+    by = member_acting(workspace_of(slug))
+    flow: Callable[..., int] = getattr(retrying, verb)
+    count = flow(Email.objects.for_member(by).filter(pk__in=numbers), by)
+    if count == 0:
+        raise Stopped(
+            "None of these emails can be changed so. Look at their state with `postroom queue list`."
+        )
+    print_one(CountShape(count), f"{count} of {len(numbers)} changed.", as_json=as_json)
+
+
+def _number(text: str) -> int:
+    from postroom.commands.failures import wrong_use
+
+    digits = text.removeprefix("em_")
+    if not digits.isdigit() or len(digits) > 18:
+        raise wrong_use(f"{text!r} is no email. Ids look like em_12; see `postroom queue list`.")
+    return int(digits)

@@ -1,0 +1,173 @@
+"""The one process of `postroom up` and `postroom demo`: pages, incoming mail and engine on one loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from postroom.commands.endpoints import cannot_listen
+from postroom.commands.failures import Stopped
+
+if TYPE_CHECKING:
+    from postroom.engine.embedded import Engine
+    from postroom.smtp.target import Target
+    from postroom_server.config import Config
+
+log = logging.getLogger("postroom.running")
+HEARTBEAT_SECONDS = 30.0
+ENGINE_GRACE_SECONDS = 4.0
+WEB_GRACE_SECONDS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to run. `announce` is awaited once everything accepts connections."""
+
+    config: Config
+    http: socket.socket
+    engine: Engine
+    target: Target | None
+    announce: Callable[[], Awaitable[None]]
+
+
+class Web(uvicorn.Server):
+    """Uvicorn inside our own loop; the signals are ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+def run(plan: Plan) -> None:
+    """Run until Ctrl-C or SIGTERM. Raises Stopped if something cannot start."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_run(plan))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _run(plan: Plan) -> None:
+    """Start from the inside to the outside, stop from the outside to the inside."""
+    stop = _stop_on_signals()
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(_target(plan))
+        await stack.enter_async_context(_engine(plan))
+        await stack.enter_async_context(_listener(plan))
+        web = await stack.enter_async_context(_web(plan))
+        await plan.announce()
+        await asyncio.wait([asyncio.ensure_future(stop.wait()), web], return_when=asyncio.FIRST_COMPLETED)
+    if not stop.is_set():
+        raise Stopped("The pages stopped by themselves; the log says why.")
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """An event that the first Ctrl-C or SIGTERM sets; the second one ends the process at once."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def begin(number: signal.Signals) -> None:
+        loop.remove_signal_handler(number)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, begin, number)
+    return stop
+
+
+@contextlib.asynccontextmanager
+async def _target(plan: Plan) -> AsyncIterator[None]:
+    if plan.target is None:
+        yield
+        return
+    async with listening(plan.target, plan.config, "POSTROOM_TARGET"):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _engine(plan: Plan) -> AsyncIterator[None]:
+    from postroom.flows import sending
+
+    await asyncio.to_thread(sending.recover)
+    await plan.engine.start()
+    beating = asyncio.create_task(_beat_forever())
+    try:
+        yield
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+        await plan.engine.stop(ENGINE_GRACE_SECONDS)
+
+
+async def _beat_forever() -> None:
+    from postroom.workspaces import installation
+
+    while True:
+        try:
+            await asyncio.to_thread(installation.beat)
+        except Exception:  # a database that does not answer now may answer at the next beat
+            log.exception("Could not note that the engine is alive")
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def _listener(plan: Plan) -> AsyncIterator[None]:
+    from postroom.flows.receiving import FrontDoor
+    from postroom.smtp.listener import Listener
+
+    door = FrontDoor()
+    async with listening(Listener(door, plan.config["POSTROOM_MAIL_DOMAIN"]), plan.config, "POSTROOM_SMTP"):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def listening(listener: Any, config: Config, name: str) -> AsyncIterator[None]:
+    """Let something listen at the host:port of a setting for as long as the block lasts."""
+    host, port = config.endpoint(name)
+    try:
+        await listener.start(host, port)
+    except OSError as error:
+        raise cannot_listen(name, host, port, error) from error
+    try:
+        yield
+    finally:
+        await listener.stop()
+
+
+@contextlib.asynccontextmanager
+async def _web(plan: Plan) -> AsyncIterator[asyncio.Task[None]]:
+    """Serve the pages and the API on the socket that was bound before anything else."""
+    from postroom.commands.unfounded import until_founded
+    from postroom_server.asgi import application
+
+    server = Web(
+        uvicorn.Config(
+            until_founded(application),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=WEB_GRACE_SECONDS,
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[plan.http]))
+    try:
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        yield serving
+    finally:
+        server.should_exit = True
+        await serving

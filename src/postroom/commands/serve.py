@@ -1,0 +1,131 @@
+"""`postroom demo` and `postroom up`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from postroom.commands.failures import Stopped
+
+if TYPE_CHECKING:
+    import socket
+
+    from postroom.engine.embedded import Engine
+    from postroom_server.config import Config
+
+DEMO_FOLDER = "postroom-demo"
+
+
+def demo() -> None:
+    """Start everything with a demo workspace and a built-in SMTP target. Nothing leaves this machine.
+
+    The demo lives in the folder postroom-demo (POSTROOM_DATA chooses another). Ctrl-C stops it.
+    """
+    os.environ.setdefault("POSTROOM_DATA", DEMO_FOLDER)
+    config = _load()
+    http = _take_endpoints(config, has_target=True)
+    os.environ["RELAY_URL"] = f"smtp://{os.environ['POSTROOM_TARGET']}"
+    config, engine = _make_ready()
+
+    from postroom.commands import demo_story
+    from postroom.commands.target import built_in_target
+
+    story = demo_story.tell_once(config.data)
+
+    async def announce() -> None:
+        await demo_story.wait_for_red_envelope(story)
+        for line in demo_story.what_to_try(story, config):
+            print(line)
+        _say_ready(config)
+
+    _run(config, http, engine, target=built_in_target(config), announce=announce)
+
+
+def up() -> None:
+    """Start everything: pages, API, incoming mail and the queue, in one process. Ctrl-C stops it.
+
+    At the very first start it asks for the workspace, its administrator and a password if there is a
+    terminal; otherwise make the workspace with `postroom workspace create`.
+    """
+    http = _take_endpoints(_load(), has_target=False)
+    config, engine = _make_ready()
+    _found_first_workspace(config)
+
+    async def announce() -> None:
+        _say_ready(config)
+
+    _run(config, http, engine, target=None, announce=announce)
+
+
+def _load() -> Config:
+    from postroom_server import config as configuration
+
+    config = configuration.load()
+    for warning in config.warnings:
+        print(warning, file=sys.stderr)
+    return config
+
+
+def _take_endpoints(config: Config, *, has_target: bool) -> socket.socket:
+    """Take the pages' address and see that the others are free."""
+    from postroom.commands import endpoints
+
+    endpoints.find(config, "POSTROOM_SMTP")
+    if has_target:
+        endpoints.find(config, "POSTROOM_TARGET")
+    return endpoints.take(config, "POSTROOM_HTTP")
+
+
+def _make_ready() -> tuple[Config, Engine]:
+    """Check the configuration, take the data folder, bring the tables up to date, know the installation."""
+    from postroom.commands import logs, opening
+
+    config = opening.set_up_django()
+    config.data.mkdir(parents=True, exist_ok=True)
+    logs.write_logs(config.data / "logs", log_format=config["POSTROOM_LOG_FORMAT"])
+    from postroom.engine.embedded import Engine
+    from postroom.flows.lanes import lane_kinds
+    from postroom.workspaces import installation
+
+    _check_relay(config["RELAY_URL"])
+    engine = Engine(config.data, lane_kinds())
+    engine.claim_folder()
+    opening.make_tables()
+    installation.recognise()
+    return config, engine
+
+
+def _check_relay(url: str) -> None:
+    from postroom.smtp.relay import Relay
+
+    if url:
+        try:
+            Relay.from_url(url)
+        except ValueError as error:
+            raise Stopped(f"RELAY_URL cannot be used: {error}") from error
+
+
+def _run(config, http, engine, *, target, announce) -> None:  # type: ignore[no-untyped-def]
+    from postroom.commands.running import Plan, run
+
+    run(Plan(config=config, http=http, engine=engine, target=target, announce=announce))
+
+
+def _say_ready(config: Config) -> None:
+    print(f"Ready {config.base_url}", flush=True)
+
+
+def _found_first_workspace(config: Config) -> None:
+    """Ask for the first workspace, or say how to make it."""
+    from postroom.workspaces.models import Workspace
+
+    if Workspace.objects.exists():
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print("There is no workspace yet. Make one with:", file=sys.stderr)
+        print('  postroom workspace create --name "My company" --admin you@your-domain', file=sys.stderr)
+        return
+    from postroom.commands.asking import ask_for_workspace
+
+    ask_for_workspace()

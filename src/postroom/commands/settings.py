@@ -1,0 +1,95 @@
+"""`postroom config …` and `postroom readyz`."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from postroom.commands.output import AsJson, print_json, print_list
+
+if TYPE_CHECKING:
+    from postroom_server.config import Setting, Value
+
+app = typer.Typer(help="What the installation is told.", no_args_is_help=True)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingShape:
+    """A setting, its value (secrets hidden) and where it came from."""
+
+    name: str
+    value: str
+    origin: str
+    purpose: str
+
+
+@app.callback()
+def _settings() -> None:
+    """What the installation is told."""
+
+
+@app.command("show", epilog="Example: postroom config show --json")
+def show(as_json: AsJson = False) -> None:
+    """Show every setting with its value and where it came from."""
+    from postroom_server import config as configuration
+
+    config = configuration.load()
+    shapes = [
+        SettingShape(
+            setting.name,
+            _shown(setting, config.values[setting.name]),
+            config.values[setting.name].origin,
+            setting.purpose,
+        )
+        for setting in configuration.SETTINGS
+    ]
+    print_list(shapes, ("name", "value", "origin", "purpose"), as_json=as_json)
+
+
+def readyz(as_json: AsJson = False) -> None:
+    """Ask the running installation whether it is ready; exits 0 only if it is."""
+    from postroom.commands.failures import Stopped
+    from postroom_server import config as configuration
+
+    config = configuration.load()
+    host, port = config.endpoint("POSTROOM_HTTP")
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/readyz"
+    is_ready, answer = _ask(url)
+    if as_json:
+        print_json({"is_ready": is_ready, "url": url, "answer": answer})
+    elif is_ready:
+        print("Ready.")
+    if not is_ready:
+        raise Stopped(f"{url} is not ready: {json.dumps(answer)}")
+
+
+def _ask(url: str) -> tuple[bool, object]:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return True, json.load(response)
+    except urllib.error.HTTPError as error:
+        return False, error.read().decode("utf-8", "replace")[:1000]
+    except (OSError, ValueError) as error:
+        return False, str(getattr(error, "reason", error))
+
+
+def _shown(setting: Setting, value: Value) -> str:
+    if not setting.is_secret or not value.text:
+        return value.text
+    if "://" in value.text:
+        return _without_password(value.text)
+    return "(hidden)"
+
+
+def _without_password(url: str) -> str:
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return url.replace(f":{parts.password}@", ":(hidden)@", 1)

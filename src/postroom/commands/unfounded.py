@@ -1,0 +1,65 @@
+"""What the pages say before there is a workspace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_OPEN_PATHS = ("/livez", "/readyz", "/static/")
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Postroom</title>
+<main>
+<h1>There is no workspace yet</h1>
+<p>Postroom runs and waits. Make the first workspace on the machine it runs on, then reload this page:</p>
+<pre>postroom workspace create --name "My company" --admin you@your-domain</pre>
+</main>
+</html>
+"""
+
+
+def until_founded(application: Application) -> Application:
+    """The application, behind a page that says how to make a workspace for as long as there is none."""
+    is_founded = False
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal is_founded
+        if not is_founded and _is_page(scope):
+            is_founded = await asyncio.to_thread(_has_workspace)
+            if not is_founded:
+                await _say_so(send)
+                return
+        await application(scope, receive, send)
+
+    return guarded
+
+
+def _is_page(scope: Scope) -> bool:
+    return scope["type"] == "http" and not scope["path"].startswith(_OPEN_PATHS)
+
+
+def _has_workspace() -> bool:
+    from django.db import close_old_connections
+
+    from postroom.workspaces.models import Workspace
+
+    try:
+        return Workspace.objects.exists()
+    finally:
+        close_old_connections()
+
+
+async def _say_so(send: Send) -> None:
+    headers = [
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"cache-control", b"no-store"),
+        (b"retry-after", b"10"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": _PAGE.encode()})
