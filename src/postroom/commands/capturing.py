@@ -21,7 +21,7 @@ ForWorkspace = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class CaptureShape:
-    """Does mail leave? `installation` and `workspaces` say what captures; `reason` is manual or copy."""
+    """Does mail leave? `installation` and `workspaces` say what captures; `reason` is by_hand or copy."""
 
     installation: bool
     since: datetime | None

@@ -34,7 +34,8 @@ def create(
     open_installation()
     from postroom.flows import keys
 
-    key, text = keys.make_key(member_acting(workspace_of(workspace), member), name)
+    here = workspace_of(workspace)
+    key, text = keys.make_key(member_acting(here, member), name, by=member_acting(here))
     print_one(NewKeyShape(f"key_{key.pk}", key.name, text), text, as_json=as_json)
 
 
@@ -67,23 +68,18 @@ def revoke(
     from django.db.models import Q
 
     from postroom.commands.failures import Stopped
-    from postroom.commands.opening import open_installation, workspace_of
+    from postroom.commands.opening import member_acting, open_installation, workspace_of
 
     open_installation()
     from postroom.flows import keys
     from postroom.flows.showing import number_in, shape_of_key
     from postroom.workspaces.models import ApiKey
 
-    wanted = Q(prefix=key_id) | Q(pk=number_in(key_id, "key") or 0)
-    key = (
-        ApiKey.objects.filter(wanted, workspace=workspace_of(workspace))
-        .select_related("member__user")
-        .first()
-    )
+    here = workspace_of(workspace)
+    wanted = ApiKey.objects.filter(Q(prefix=key_id) | Q(pk=number_in(key_id, "key") or 0), workspace=here)
+    key = wanted.select_related("member__user").first()
     if key is None:
         raise Stopped(f"There is no key {key_id}. See `postroom key list`.")
-    print_one(
-        shape_of_key(keys.revoke_key(key)),
-        f"{key.name} ({key.prefix}…) opens nothing any more.",
-        as_json=as_json,
-    )
+    keys.revoke_key(key, by=member_acting(here))
+    key.refresh_from_db()
+    print_one(shape_of_key(key), f"{key.name} ({key.prefix}…) opens nothing any more.", as_json=as_json)

@@ -44,16 +44,13 @@ def set_parameter(
     as_json: AsJson = False,
 ) -> None:
     """Set a parameter; an empty value brings the default back."""
-    from postroom.commands.failures import wrong_use
-    from postroom.commands.opening import open_installation, workspace_of
+    from postroom.commands.opening import member_acting, open_installation, workspace_of
 
     open_installation()
-    from postroom.workspaces import parameters
+    from postroom.flows import arranging
 
     here = workspace_of(workspace)
-    if key not in parameters.KNOWN:
-        raise wrong_use(f"There is no parameter {key!r}. See `postroom parameter list`.")
-    parameters.put(here.pk, key, value)
+    arranging.set_parameter(here, key, value.strip(), by=member_acting(here))
     shape = next(shape for shape in _shapes(here) if shape.key == key)
     print_one(shape, f"{shape.key} is {shape.value}.", as_json=as_json)
 

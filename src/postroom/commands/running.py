@@ -117,7 +117,7 @@ async def _beat_forever() -> None:
 
     while True:
         try:
-            await asyncio.to_thread(installation.beat)
+            await asyncio.to_thread(installation.heartbeat)
         except Exception:  # a database that does not answer now may answer at the next beat
             log.exception("Could not note that the engine is alive")
         await asyncio.sleep(HEARTBEAT_SECONDS)

@@ -15,9 +15,9 @@ def switch_on(workspace: Workspace | None, *, by: Member | None = None) -> None:
     """Let nothing leave: from one workspace, or (None) from the installation."""
     with transaction.atomic():
         if workspace is None:
-            installation.start_capture("manual")
+            installation.start_capture()
         else:
-            Workspace.objects.filter(pk=workspace.pk).update(is_capturing=True)
+            installation.start_capture(workspace=workspace)
         _note("capture.on", workspace, by)
 
 
@@ -32,7 +32,7 @@ def switch_off(
         if workspace is None:
             installation.stop_capture()
         else:
-            Workspace.objects.filter(pk=workspace.pk).update(is_capturing=False)
+            installation.stop_capture(workspace=workspace)
         _note("capture.off", workspace, by)
     if not is_captured_retried:
         return 0
