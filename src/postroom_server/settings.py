@@ -86,6 +86,7 @@ def _database() -> dict[str, Any]:
         "ENGINE": "postroom.sqlite",
         "NAME": name,
         "CONN_MAX_AGE": 60,
+        "TEST": {"NAME": str(POSTROOM_DATA / "test.sqlite3")},  # a file: threads share no database in memory
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": 30,

@@ -76,12 +76,12 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop
 
     def claim_folder(self) -> None:
-        """Take the data folder's lock; doing it twice is harmless. Raises EngineTaken if another engine has it."""
+        """Take the data folder's lock; twice is harmless. Raises EngineTaken if another engine has it."""
         if self._lock_file is None:
             self._lock_file = _locked(self.folder / LOCK_NAME)
 
     async def start(self) -> None:
-        """Take the folder, listen for wake-ups, wake every lane that has something due. Raises EngineTaken."""
+        """Take the folder, listen for wake-ups, wake what is due. Raises EngineTaken."""
         self.claim_folder()
         self._loop = asyncio.get_running_loop()
         self._listen()
@@ -153,7 +153,7 @@ class Engine:
         try:
             next_at: datetime | None = await lane.kind.drain(lane.name)
         except Exception:  # whatever a lane does wrong, the others go on
-            delay = min(LONGEST_DELAY_SECONDS, self.first_delay_seconds * 2**lane.failure_count)
+            delay: float = min(LONGEST_DELAY_SECONDS, self.first_delay_seconds * 2**lane.failure_count)
             lane.failure_count = min(lane.failure_count + 1, 30)
             log.exception("Lane %s failed and comes back in %g s", lane.name, delay)
             return delay
