@@ -1,0 +1,89 @@
+"""System Parameters: what a workspace may set for itself, with the defaults."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from postroom.workspaces.models import SystemParameter
+from postroom.workspaces.refusals import RequestRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One thing that can be set: its default as text, how text is read, and what it is for.
+
+    `parse` raises ValueError for text that it cannot read.
+    """
+
+    default: str
+    parse: Callable[[str], Any]
+    purpose: str | Promise
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if not 0 < number < 10**7:
+        raise ValueError(text)
+    return number
+
+
+def _gaps(text: str) -> tuple[int, ...]:
+    return tuple(_positive(gap) for gap in text.split(","))
+
+
+KNOWN: Mapping[str, Parameter] = {
+    "mail.retry.gaps_seconds": Parameter(
+        "60,300,900,1800,3600",
+        _gaps,
+        gettext_lazy("Seconds before the first, second, third … retry; the last one repeats."),
+    ),
+    "mail.retry.deadline_hours": Parameter(
+        "48",
+        _positive,
+        gettext_lazy("Hours after the first attempt when an email counts as Delivery Failed."),
+    ),
+    "mail.attachment.limit_megabytes": Parameter(
+        "10", _positive, gettext_lazy("How large the attachments of one email may be together.")
+    ),
+}
+
+
+def value(workspace_id: int, key: str) -> Any:
+    """What is set for a workspace, or the default; in the type that the parameter's `parse` gives.
+
+    A stored text that cannot be read any more counts as not set. Raises KeyError for an unknown key.
+    """
+    parameter = KNOWN[key]
+    text = (
+        SystemParameter.objects.filter(workspace_id=workspace_id, key=key)
+        .values_list("value", flat=True)
+        .first()
+    )
+    try:
+        return parameter.parse(parameter.default if text is None else text)
+    except ValueError:
+        return parameter.parse(parameter.default)
+
+
+def put(workspace_id: int, key: str, text: str) -> None:
+    """Set a parameter; an empty text goes back to the default. Raises RequestRefused."""
+    if key not in KNOWN:
+        raise RequestRefused(_("There is no system parameter %(key)s.") % {"key": key})
+    if not text.strip():
+        SystemParameter.objects.filter(workspace_id=workspace_id, key=key).delete()
+        return
+    try:
+        KNOWN[key].parse(text.strip())
+    except ValueError as error:
+        example = KNOWN[key].default
+        raise RequestRefused(
+            _("“%(text)s” cannot be used for %(key)s. Write it like this: %(example)s")
+            % {"text": text, "key": key, "example": example}
+        ) from error
+    SystemParameter.objects.update_or_create(
+        workspace_id=workspace_id, key=key, defaults={"value": text.strip()}
+    )
