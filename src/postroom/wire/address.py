@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
-from email.header import Header, decode_header
+from typing import Final
 
 import idna
 
-MAX_ADDRESS_OCTETS = 254  # what fits between the angle brackets of a 256-octet path (RFC 5321 §4.5.3.1.3)
-MAX_LOCAL_PART_OCTETS = 64  # RFC 5321 §4.5.3.1.1
-MAX_DISPLAY_NAME = 200
+from postroom.wire.characters import is_visible, one_line
+from postroom.wire.encoded_words import decode_words, encode
 
-_DOT_ATOM = re.compile(
-    r"[a-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+)*\Z"
+MAX_ADDRESS_OCTETS: Final = 254  # what fits a 256-octet path (RFC 5321 §4.5.3.1.3) beside its brackets
+MAX_LOCAL_PART_OCTETS: Final = 64  # RFC 5321 §4.5.3.1.1
+MAX_DISPLAY_NAME: Final = 200
+MAX_ENCODED_NAME: Final = 80  # so that the words and the address fit a line of 998 octets
+
+_ATOM: Final = r"[a-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+"
+_DOT_ATOM: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
+_LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9])?")
+_ATOM_PHRASE: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ \-]*")
+_SAFE_ADDRESS: Final = re.compile(
+    r"""(?:[!#-'*+\-./0-9=?A-Z^-~]+|"(?:[ !#-\[\]-~]|\\[ -~])*")@[A-Za-z0-9_.\-]+"""
 )
-_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9])?\Z")
-# C0 and C1 controls, and the characters that turn the direction of text: both can disguise a name.
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]+")
-_ATOM_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ \-]*\Z")
 
 
 class AddressError(ValueError):
@@ -47,24 +53,33 @@ class Mailbox:
         return f"{_phrase(name)} <{self.addr_spec}>" if name else self.addr_spec
 
     def header(self) -> bytes:
-        """The mailbox as ASCII header octets on one line: RFC 2047 words for a name that needs them."""
-        name = clean_name(self.display_name)
-        address = self.addr_spec.encode("ascii", "replace")
-        if not name:
-            return address
-        if not name.isascii():
-            words = Header(name, "utf-8", maxlinelen=75).encode(linesep="")
-            return b"%b <%b>" % (words.encode("ascii"), address)
-        return b"%b <%b>" % (_phrase(name).encode("ascii"), address)
+        """Write the mailbox as ASCII header octets on one line, whatever the name holds.
+
+        A name beyond ASCII becomes RFC 2047 words (at most 80 characters of it), so that the line stays
+        below 998 octets. A local part beyond ASCII has no form in an ASCII header: it is shown as the
+        name of an empty group (RFC 6857 §3.1.8). Raises AddressError for what is no address at all.
+        """
+        name, address = clean_name(self.display_name), self.addr_spec
+        if not _SAFE_ADDRESS.fullmatch(address):
+            address = normalise(address)
+        if not address.isascii():
+            return (" ".join(encode(f"{name[:MAX_ENCODED_NAME]} {address}".strip())) + " :;").encode("ascii")
+        return (f"{_ascii_phrase(name)} <{address}>" if name else address).encode("ascii")
 
 
 def clean_name(name: str) -> str:
     """A display name without control and direction characters, white space folded, cut to a sane length."""
-    return " ".join(_UNSEEN.sub(" ", name).split())[:MAX_DISPLAY_NAME]
+    return " ".join(one_line(name).split())[:MAX_DISPLAY_NAME].rstrip()
+
+
+def _ascii_phrase(name: str) -> str:
+    if name.isascii() and "=?" not in name:
+        return _phrase(name)
+    return " ".join(encode(name[:MAX_ENCODED_NAME]))
 
 
 def _phrase(name: str) -> str:
-    if _ATOM_PHRASE.match(name):
+    if _ATOM_PHRASE.fullmatch(name):
         return name
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -74,13 +89,14 @@ def normalise(text: str) -> str:
 
     Raises AddressError for anything that is not one deliverable address.
     """
-    address = text.strip().lower()
-    if address.count("@") != 1:
-        raise AddressError(f"{_shown(text)} is not an address: write one like ana@example.com.")
+    address = unicodedata.normalize("NFC", text.strip(" \t\r\n\xa0").lower())
+    if address.count("@") != 1 or len(address) > 4 * MAX_ADDRESS_OCTETS:
+        raise AddressError(f"{_shown(text)} is not one address: write one like ana@example.com.")
     local_part, domain = address.split("@")
-    if not _DOT_ATOM.match(local_part) or _UNSEEN.search(address):
+    if not _DOT_ATOM.fullmatch(local_part) or not is_visible(address) or len(address.split()) > 1:
         raise AddressError(
-            f"{_shown(text)} is not an address: the part before the @ is empty or has characters that are not allowed."
+            f"{_shown(text)} is not an address: before the @ there is nothing, "
+            "or a character that is not allowed."
         )
     if len(local_part.encode()) > MAX_LOCAL_PART_OCTETS:
         raise AddressError(
@@ -97,7 +113,7 @@ def _normal_domain(domain: str, text: str) -> str:
     if not domain.isascii():
         domain = _ascii_domain(domain, text)
     labels = domain.split(".")
-    if not all(map(_LABEL.match, labels)) or labels[-1].isdigit():
+    if not all(map(_LABEL.fullmatch, labels)) or labels[-1].isdigit():
         raise AddressError(
             f"{_shown(text)} is not an address: what follows the @ is not a domain like example.com."
         )
@@ -109,7 +125,7 @@ def _normal_domain(domain: str, text: str) -> str:
 def _ascii_domain(domain: str, text: str) -> str:
     try:
         return idna.encode(domain, uts46=True).decode("ascii").lower()
-    except (idna.IDNAError, UnicodeError) as error:
+    except UnicodeError as error:
         raise AddressError(f"{_shown(text)} is not an address: its domain is not a valid name.") from error
 
 
@@ -125,8 +141,8 @@ def parse_mailboxes(header: str, limit: int = 1000) -> list[Mailbox]:
     left out. Never raises; the time grows with the length of the header and nothing else.
     """
     found: list[Mailbox] = []
-    for item in _Items(header):
-        mailbox = item.mailbox()
+    for member in _members(header):
+        mailbox = _mailbox(member)
         if mailbox is not None:
             found.append(mailbox)
             if len(found) >= limit:
@@ -135,106 +151,115 @@ def parse_mailboxes(header: str, limit: int = 1000) -> list[Mailbox]:
 
 
 @dataclass(slots=True)
-class _Item:
-    """The pieces of one list member: words outside angle brackets, what is inside, and the last comment."""
+class _Member:
+    """One member of a list: what stands outside angle brackets, what inside, and the last comment."""
 
-    outside: list[str]
-    inside: list[str] | None
-    comment: str
-
-    def mailbox(self) -> Mailbox | None:
-        outside = "".join(self.outside).strip()
-        if self.inside is None:
-            address, name = outside, self.comment
-        else:
-            address, name = "".join(self.inside), outside or self.comment
-        address = address.strip()
-        if address.startswith("@") and ":" in address:  # an obsolete route (RFC 5322 §4.4)
-            address = address.rpartition(":")[2]
-        try:
-            return Mailbox(decode_words(name), normalise(address))
-        except AddressError:
-            return None
+    words: list[str]
+    inside: str | None = None
+    comment: str = ""
 
 
-class _Items:
-    """Walks an address list once, character by character."""
-
-    def __init__(self, header: str) -> None:
-        self._text = header
-        self._at = 0
-
-    def __iter__(self) -> _Items:
-        return self
-
-    def __next__(self) -> _Item:
-        if self._at >= len(self._text):
-            raise StopIteration
-        item = _Item([], None, "")
-        while self._at < len(self._text):
-            character = self._text[self._at]
-            self._at += 1
-            if character in ",;":
-                break
-            self._take(character, item)
-        return item
-
-    def _take(self, character: str, item: _Item) -> None:
-        if character == '"':
-            item.outside.append(self._quoted())
-        elif character == "(":
-            item.comment = self._comment()
-        elif character == "<":
-            item.inside = [self._until(">")]
-        elif character == ":" and "@" not in "".join(item.outside[-3:]) and item.inside is None:
-            item.outside.clear()  # the name of a group
-        else:
-            item.outside.append(character)
-
-    def _quoted(self) -> str:
-        kept: list[str] = []
-        while self._at < len(self._text):
-            character = self._text[self._at]
-            self._at += 1
-            if character == '"':
-                break
-            if character == "\\" and self._at < len(self._text):
-                character = self._text[self._at]
-                self._at += 1
-            kept.append(character)
-        return "".join(kept)
-
-    def _comment(self) -> str:
-        start, depth = self._at, 1
-        while self._at < len(self._text) and depth:
-            character = self._text[self._at]
-            self._at += 2 if character == "\\" else 1
-            depth += (character == "(") - (character == ")")
-        return self._text[start : self._at - (0 if depth else 1)]
-
-    def _until(self, end: str) -> str:
-        start = self._at
-        stop = self._text.find(end, start)
-        self._at = len(self._text) if stop < 0 else stop + 1
-        return self._text[start:] if stop < 0 else self._text[start:stop]
+# Possessive throughout: no piece is ever scanned twice for the sake of another reading.
+_QUOTED: Final = r'"(?:[^"\\]++|\\.)*+"'
+_PIECE: Final = re.compile(
+    rf"""(?P<inside><(?:[^<>"\\]++|\\.|{_QUOTED})*+>)|(?P<comment>\()|(?P<end>[,;])|(?P<group>:)"""
+    rf"""|(?P<word>{_QUOTED}|[^"<>(),;:\\]++|\\.|.)""",
+    re.DOTALL,
+)
+_QUOTED_STRING: Final = re.compile(_QUOTED, re.DOTALL)
+_COMMENT_TURN: Final = re.compile(r"[()]|\\.", re.DOTALL)
+_SPACE_AROUND: Final = re.compile(r"\s*([@.])\s*")
+_LENIENT: Final = re.compile(rf"""({_QUOTED}|[^\s"<>@(),;:\\]+)@([a-z0-9_](?:[a-z0-9_.\-]*[a-z0-9])?)""")
+_MEMBER_CHARACTERS: Final = 4000
 
 
-def decode_words(text: str) -> str:
-    """RFC 2047 words made readable; what cannot be decoded stays as it is. Unseen characters are dropped."""
-    text = text[: 20 * MAX_DISPLAY_NAME]
-    if "=?" not in text:
-        return clean_name(text)
+def _members(header: str) -> Iterator[_Member]:
+    member, at, do_comments_close = _Member([]), 0, True
+    while piece := _PIECE.match(header, at):
+        at = piece.end()
+        match piece.lastgroup:
+            case "end":
+                yield member
+                member = _Member([])
+            case "inside":
+                member.inside = piece[0][1:-1]
+            case "group":
+                member.words.clear()
+            case "comment" if do_comments_close:
+                end = _comment_end(header, at)
+                do_comments_close = end is not None
+                member.comment, at = (header[at : end - 1], end) if end else ("", at)
+            case _:
+                member.words.append(piece[0])
+    yield member
+
+
+def _comment_end(header: str, at: int) -> int | None:
+    depth = 1
+    for turn in _COMMENT_TURN.finditer(header, at):
+        depth += (turn[0] == "(") - (turn[0] == ")")
+        if not depth:
+            return turn.end()
+    return None
+
+
+def _mailbox(member: _Member) -> Mailbox | None:
+    words = "".join(member.words)[:_MEMBER_CHARACTERS].strip()
+    if member.inside is not None:
+        name, address = words, member.inside.strip()
+    else:
+        name, address = _name_and_address(words)
+    addr_spec = _addr_spec(address)
+    if addr_spec is None:
+        return None
+    return Mailbox(_readable_name(name or member.comment[:_MEMBER_CHARACTERS]), addr_spec)
+
+
+def _name_and_address(words: str) -> tuple[str, str]:
+    """Split a member without angle brackets: all of it is the address, or its last word with an @."""
+    if _addr_spec(words) is not None:
+        return "", words
+    candidates = [word for word in words.split() if "@" in word]
+    if not candidates:
+        return "", ""
+    name = words.replace(candidates[-1], "", 1)
+    return name, candidates[-1].strip("<>")
+
+
+def _addr_spec(text: str) -> str | None:
+    if text.startswith("@") and ":" in text:  # an obsolete route (RFC 5322 §4.4)
+        text = text.partition(":")[2]
+    if len(text) > 2 * MAX_ADDRESS_OCTETS:
+        return None
+    text = _SPACE_AROUND.sub(r"\1", text)
     try:
-        pieces = decode_header(text)
-    except ValueError:
-        return clean_name(text)
-    return clean_name("".join(_decoded(octets, charset) for octets, charset in pieces))
+        return normalise(text)
+    except AddressError:
+        return _lenient(text.lower())
 
 
-def _decoded(octets: bytes | str, charset: str | None) -> str:
-    if isinstance(octets, str):
-        return octets
-    try:
-        return octets.decode(charset or "ascii", "replace")
-    except (LookupError, ValueError):
-        return octets.decode("utf-8", "replace")
+def _lenient(text: str) -> str | None:
+    """Keep what others write though nobody should: quoted local parts, double dots, domains without a dot."""
+    found = _LENIENT.fullmatch(text)
+    if not found or not text.isascii() or not text.isprintable() or ".." in found[2]:
+        return None
+    local_part = _unquoted(found[1])
+    if len(local_part) > MAX_LOCAL_PART_OCTETS or len(text) > MAX_ADDRESS_OCTETS:
+        return None
+    return f"{_quoted_if_needed(local_part)}@{found[2]}"
+
+
+def _quoted_if_needed(local_part: str) -> str:
+    if _DOT_ATOM.fullmatch(local_part):
+        return local_part
+    return '"' + local_part.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _readable_name(name: str) -> str:
+    return clean_name(decode_words(_QUOTED_STRING.sub(lambda quoted: _unquoted(quoted[0]), name)))
+
+
+def _unquoted(text: str) -> str:
+    if text[:1] != '"':
+        return text
+    return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)

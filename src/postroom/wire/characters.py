@@ -4,9 +4,9 @@ import re
 from typing import Final
 
 # C0, DEL, C1, line and paragraph separators, bidirectional marks, overrides and isolates,
-# the byte order mark, and lone surrogates (which no codec can write).
+# the zero-width space, the byte order mark, and lone surrogates (which no codec can write).
 _FORBIDDEN: Final = (
-    "\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff\\ud800-\\udfff"
+    "\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff\\ud800-\\udfff"
 )
 _ONE_FORBIDDEN: Final = re.compile(f"[{_FORBIDDEN}]")
 _SPACES_AND_FORBIDDEN: Final = re.compile(f"[ {_FORBIDDEN}]+")
@@ -28,6 +28,11 @@ def visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return _ONE_FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text.replace("\t", " "))
+
+
+def is_visible(text: str) -> bool:
+    """Whether text has no control character and nothing that turns the direction of writing."""
+    return _ONE_FORBIDDEN.search(text) is None
 
 
 def readable(text: str) -> str:

@@ -26,6 +26,12 @@ class TokenKeys:
 
     keys: Mapping[int, bytes]
 
+    def __post_init__(self) -> None:
+        if not self.keys or not all(0 < number < 256 for number in self.keys):
+            raise ValueError("Token keys need at least one key, numbered from 1 to 255.")
+        if not all(16 <= len(key) <= 64 for key in self.keys.values()):
+            raise ValueError("A token key has 16 to 64 octets; make one with secrets.token_bytes(32).")
+
     @property
     def newest(self) -> int:
         """The number of the key that signs."""
