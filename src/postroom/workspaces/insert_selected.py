@@ -20,7 +20,14 @@ def insert_selected(model: type[models.Model], rows: QuerySet[Any], values: Mapp
     select = rows.order_by().annotate(**named).values_list(*named)
     sql, parameters = select.query.get_compiler(connection=connection).as_sql()
     quote = connection.ops.quote_name
-    columns = ", ".join(quote(model._meta.get_field(field).column) for field in values)
+    columns = ", ".join(quote(_column(model, field)) for field in values)
     with connection.cursor() as cursor:
         cursor.execute(f"INSERT INTO {quote(model._meta.db_table)} ({columns}) {sql}", parameters)
         return int(cursor.rowcount)
+
+
+def _column(model: type[models.Model], field_name: str) -> str:
+    field = model._meta.get_field(field_name)
+    if not isinstance(field, models.Field) or field.column is None:
+        raise TypeError(f"{model.__name__}.{field_name} is not stored in a column.")
+    return field.column

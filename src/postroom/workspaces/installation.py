@@ -48,9 +48,8 @@ def _refuse_foreign_keys(row: Installation) -> None:
     if row.key_check not in settings.POSTROOM_KEY_CHECKS:
         raise KeysDoNotFit(
             "The secret key is not the one this database was used with: every signed address and every login "
-            "would be worthless. Put the secret.key that belongs to the database back into the data folder, or "
-            "give it as POSTROOM_SECRET_KEY or POSTROOM_SECRET_KEY_FILE (after a rotation: the old line as well "
-            "as the new)."
+            "would be worthless. Put the secret.key that belongs to it back into the data folder, "
+            "or give it as POSTROOM_SECRET_KEY or POSTROOM_SECRET_KEY_FILE (after a rotation, both lines)."
         )
 
 

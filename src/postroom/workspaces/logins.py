@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import secrets
 
-from allauth.account.models import EmailAddress
+from allauth.account.models import EmailAddress  # type: ignore[import-untyped]
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import User
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.urls import reverse
@@ -20,8 +19,8 @@ class LinkTokens(PasswordResetTokenGenerator):
     Otherwise whoever invited a person first could keep the link and follow them into the next workspace.
     """
 
-    def _make_hash_value(self, user: AbstractBaseUser, timestamp: int) -> str:
-        return f"{super()._make_hash_value(user, timestamp)}{user.memberships.count()}"  # type: ignore[attr-defined]
+    def _make_hash_value(self, user: User, timestamp: int) -> str:
+        return f"{super()._make_hash_value(user, timestamp)}{user.memberships.count()}"
 
 
 def user_of(addr_spec: str) -> User | None:
