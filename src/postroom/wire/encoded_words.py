@@ -13,19 +13,21 @@ _PAYLOAD_OCTETS: Final = 45  # 60 characters of base64; with =?utf-8?b?…?= bel
 _NOT_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]+")
 
 
-def encode(text: str) -> list[str]:
+def encode(text: str, *, taken: int = 0) -> list[str]:
     """Write text as encoded words of at most 75 characters; they are joined by a space or a fold.
 
-    No character is cut in two (RFC 2047 §5).
+    No character is cut in two (RFC 2047 §5). `taken` is how much of its line the first word finds in use.
     """
-    return [f"=?utf-8?b?{binascii.b2a_base64(piece, newline=False).decode()}?=" for piece in _pieces(text)]
+    return [
+        f"=?utf-8?b?{binascii.b2a_base64(piece, newline=False).decode()}?=" for piece in _pieces(text, taken)
+    ]
 
 
-def _pieces(text: str) -> Iterator[bytes]:
+def _pieces(text: str, taken: int) -> Iterator[bytes]:
     octets = text.encode("utf-8", "replace")
-    start = 0
+    start, room = 0, max(_PAYLOAD_OCTETS - taken, 6)
     while start < len(octets):
-        end = min(start + _PAYLOAD_OCTETS, len(octets))
+        end, room = min(start + room, len(octets)), _PAYLOAD_OCTETS
         while end < len(octets) and octets[end] & 0xC0 == 0x80:
             end -= 1
         yield octets[start:end]

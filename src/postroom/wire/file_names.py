@@ -1,0 +1,43 @@
+"""Names of attached files: what may be shown, and how a header carries it."""
+
+import re
+from typing import Final
+from urllib.parse import quote
+
+from postroom.wire.characters import one_line
+
+MAX_CHARACTERS: Final = 200
+_PATH: Final = re.compile(r".*[/\\]", re.DOTALL)
+_NOT_IN_NAMES: Final = re.compile(r'[<>:"|?*]')
+_PLAIN: Final = re.compile(r"[A-Za-z0-9 !#$&+,.=@^_`{}~()\[\]-]{1,60}")
+_SECTION_OCTETS: Final = 60
+
+
+def clean_file_name(name: str) -> str:
+    """Make a foreign file name fit to be shown and saved: no path, no control or direction characters.
+
+    At most 200 characters, the ending kept. Empty if nothing is left.
+    """
+    name = _NOT_IN_NAMES.sub("_", _PATH.sub("", one_line(name))).strip(" .")
+    if len(name) <= MAX_CHARACTERS:
+        return name
+    stem, dot, ending = name.rpartition(".")
+    if not dot or len(ending) > 20:
+        return name[:MAX_CHARACTERS].rstrip(" .")
+    return f"{stem[: MAX_CHARACTERS - len(ending) - 1]}.{ending}"
+
+
+def file_name_parameter(name: str) -> list[str]:
+    """Write the filename parameter of Content-Disposition, in sections if it is long (RFC 2231 §3)."""
+    if _PLAIN.fullmatch(name):
+        return [f'filename="{name}"']
+    sections = list(_sections(quote(name.encode("utf-8", "replace"), safe="")))
+    if len(sections) == 1:
+        return [f"filename*=utf-8''{sections[0]}"]
+    first = f"filename*0*=utf-8''{sections[0]}"
+    return [first, *(f"filename*{number}*={text}" for number, text in enumerate(sections[1:], 1))]
+
+
+def _sections(text: str) -> list[str]:
+    """Cut percent-encoded text without cutting an escape in two."""
+    return re.findall(rf"(?:%..|[^%]){{1,{_SECTION_OCTETS // 3}}}", text)
