@@ -1,0 +1,144 @@
+"""/records: the business records and what is said on them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from django.http import HttpRequest, HttpResponse
+from ninja import P, PathEx, QueryEx, Router
+
+from postroom.api.callers import key_of
+from postroom.api.once import once
+from postroom.api.paging import DEFAULT_LIMIT, LARGEST_LIMIT, page_of
+from postroom.api.problems import Problem, ProblemShape, not_found
+from postroom.api.shapes import AttachmentToPost, MessagePage, MessageToPost, RecordPage, RecordToPut
+from postroom.conversations.models import Message, Record
+from postroom.flows import drafting, posting, recording
+from postroom.flows.shapes import MessageShape, RecordShape
+from postroom.flows.showing import messages_to_show, records_to_show, shape_of_message, shape_of_record
+from postroom.wire.address import normalise
+from postroom.workspaces.models import ApiKey, Member
+
+router = Router(tags=["records"])
+Model = PathEx[str, P(max_length=80, pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", example="sale.order")]
+ExternalId = PathEx[str, P(max_length=120, min_length=1, example="SO042")]
+Limit = QueryEx[int, P(ge=1, le=LARGEST_LIMIT)]
+READ_PROBLEMS = {401: ProblemShape, 404: ProblemShape, 422: ProblemShape}
+WRITE_PROBLEMS = {**READ_PROBLEMS, 409: ProblemShape}
+
+
+@router.get("", response={200: RecordPage, 401: ProblemShape, 422: ProblemShape})
+def list_records(request: HttpRequest, cursor: str = "", limit: Limit = DEFAULT_LIMIT) -> RecordPage:
+    """All records, the newest first."""
+    records = records_to_show(Record.objects.for_member(key_of(request).member))
+    rows, next_cursor = page_of(records, cursor, limit)
+    return RecordPage([shape_of_record(record) for record in rows], next_cursor)
+
+
+@router.put("/{model}/{external_id}", response={200: RecordShape, 201: RecordShape, **WRITE_PROBLEMS})
+def put_record(
+    request: HttpRequest, model: Model, external_id: ExternalId, payload: RecordToPut
+) -> tuple[int, RecordShape]:
+    """Make the record (201) or bring it up to date (200)."""
+    key = key_of(request)
+    record, is_new = recording.put_record(
+        key.workspace,
+        model,
+        external_id,
+        title=payload.title,
+        url=payload.url,
+        responsible=_responsible(key, payload.responsible),
+        followers=[recording.contact_for(key.workspace, address) for address in payload.followers],
+        by=key.member,
+    )
+    return (201 if is_new else 200), shape_of_record(_shown(key, record.model, record.external_id))
+
+
+@router.get("/{model}/{external_id}", response={200: RecordShape, **READ_PROBLEMS})
+def get_record(request: HttpRequest, model: Model, external_id: ExternalId) -> RecordShape:
+    """One record with its followers."""
+    return shape_of_record(_shown(key_of(request), model, external_id))
+
+
+@router.get("/{model}/{external_id}/messages", response={200: MessagePage, **READ_PROBLEMS})
+def list_messages(
+    request: HttpRequest,
+    model: Model,
+    external_id: ExternalId,
+    cursor: str = "",
+    limit: Limit = DEFAULT_LIMIT,
+) -> MessagePage:
+    """The conversation, the newest first, with the state of every delivery."""
+    record = _record(key_of(request), model, external_id)
+    rows, next_cursor = page_of(messages_to_show(Message.objects.filter(record=record)), cursor, limit)
+    return MessagePage([shape_of_message(message) for message in rows], next_cursor)
+
+
+@router.post("/{model}/{external_id}/messages", response={201: MessageShape, **WRITE_PROBLEMS})
+def post_message(
+    request: HttpRequest, model: Model, external_id: ExternalId, payload: MessageToPost
+) -> HttpResponse:
+    """Say something on the record: its followers and the addresses in `to` are told.
+
+    Send an `Idempotency-Key` so that repeating the request after a lost answer posts nothing twice.
+    """
+    key = key_of(request)
+    record = _record(key, model, external_id)
+    return once(request, 201, MessageShape, lambda: _post(record, key.member, payload))
+
+
+def _post(record: Record, member: Member, payload: MessageToPost) -> MessageShape:
+    if not (payload.html or payload.text):
+        raise Problem(
+            "malformed", "Say something.", errors=[{"field": "text", "message": "Give html or text."}]
+        )
+    said = drafting.Said(
+        subject=payload.subject,
+        html=payload.html,
+        text=payload.text,
+        is_note=payload.note,
+        to=tuple(payload.to),
+        author=payload.author,
+        stream=payload.stream,
+        files=tuple(_file(position, file) for position, file in enumerate(payload.attachments)),
+        are_outsiders_confirmed=payload.confirm_outsiders,
+    )
+    message = posting.post(drafting.draft(said, record, member))
+    return shape_of_message(messages_to_show(Message.objects.for_member(member)).get(pk=message.pk))
+
+
+def _file(position: int, attachment: AttachmentToPost) -> drafting.File:
+    octets = octets_in(attachment.content, f"attachments.{position}.content")
+    return drafting.File(attachment.name, attachment.content_type, octets)
+
+
+def octets_in(text: str, field: str) -> bytes:
+    """Decode base64. Raises Problem naming the field."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        where = [{"field": field, "message": "This is not base64."}]
+        raise Problem("malformed", "The request cannot be read.", errors=where) from error
+
+
+def _record(key: ApiKey, model: str, external_id: str) -> Record:
+    record = Record.objects.filter(workspace=key.workspace, model=model, external_id=external_id).first()
+    if record is None:
+        raise not_found()
+    return record
+
+
+def _shown(key: ApiKey, model: str, external_id: str) -> Record:
+    return records_to_show(Record.objects.all()).get(pk=_record(key, model, external_id).pk)
+
+
+def _responsible(key: ApiKey, address: str) -> Member | None:
+    if not address:
+        return None
+    members = Member.objects.active().filter(workspace=key.workspace)
+    member = members.filter(user__email__iexact=normalise(address)).first()
+    if member is None:
+        where = [{"field": "responsible", "message": "This is not the address of a member."}]
+        raise Problem("malformed", "The request cannot be read.", errors=where)
+    return member

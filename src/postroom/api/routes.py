@@ -1,0 +1,37 @@
+"""The API as a whole, under /api/v1."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+from ninja import NinjaAPI
+
+from postroom.api import emails, inbound, problems, records
+from postroom.api.callers import BearerKey
+
+api = NinjaAPI(
+    title="Postroom",
+    version="1",
+    description="Records, their conversations, and what became of every mail. Errors are RFC 9457 problems.",
+    urls_namespace="postroom-api",
+    auth=BearerKey(),
+    docs_url=None,
+    openapi_url="/openapi.json",
+)
+api.add_router("/records", records.router)
+api.add_router("/inbound", inbound.router)
+api.add_router("", emails.router)
+problems.say_problems(api)
+
+
+@api.get(
+    "/problems/{code}",
+    auth=None,
+    response={200: dict[str, str | int], 404: problems.ProblemShape},
+    tags=["problems"],
+)
+def explain_problem(request: HttpRequest, code: str) -> dict[str, str | int]:
+    """What a problem's `code` means and what to do."""
+    known = problems.KNOWN.get(code)
+    if known is None:
+        raise problems.Problem("not_found", "There is no problem with this code.")
+    return {"code": code, "status": known.status, "title": known.title, "what_to_do": known.remedy}
