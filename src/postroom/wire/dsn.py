@@ -39,6 +39,9 @@ class Action(StrEnum):
     EXPANDED = "expanded"
 
 
+_ACTIONS: Mapping[str, Action] = {action.value: action for action in Action}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientReport:
     """One per-recipient block. Addresses are as reported, without their type; empty where not given.
@@ -100,8 +103,10 @@ def _read(mail: Message) -> DeliveryReport | None:
 def _blocks(status: Message) -> Iterator[Mapping[str, str]]:
     """The blocks of the delivery-status part: the parser makes a message of each."""
     payload = status.get_payload()
-    pieces = payload if isinstance(payload, list) else []
-    for piece in pieces[: _MOST_RECIPIENTS + 1]:
+    pieces = payload[: _MOST_RECIPIENTS + 1] if isinstance(payload, list) else []
+    for piece in pieces:
+        if not isinstance(piece, Message):
+            continue
         fields = {name.lower(): " ".join(str(value).split()) for name, value in piece.items()}
         if fields:
             yield fields
@@ -115,7 +120,7 @@ def _recipient(block: Mapping[str, str]) -> RecipientReport:
     return RecipientReport(
         final_recipient=_typed(block["final-recipient"]),
         original_recipient=_typed(block.get("original-recipient", "")),
-        action=Action(action) if action in Action else None,
+        action=_ACTIONS.get(action),
         status=EnhancedStatus.parse(block.get("status", "")),
         diagnostic=reply if reply and reply.code else None,
         diagnostic_text=diagnostic,
@@ -177,41 +182,43 @@ def write_report(
 
     `original` is the mail it is about; its headers are returned. `date` and `arrival_date` are aware.
     """
-    report = MIMEMultipart("report", policy=policy.SMTP, **{"report-type": "delivery-status"})
+    report = MIMEMultipart("report", policy=policy.SMTP)
+    report.set_param("report-type", "delivery-status")
     report["From"] = f"Mail Delivery System <MAILER-DAEMON@{reporting_mta}>"
     report["To"] = to
     report["Subject"] = "Undelivered Mail Returned to Sender"
     report["Date"] = format_datetime(date)
     report["Message-ID"] = message_id
     report["Auto-Submitted"] = "auto-replied"
-    words = f"Your message could not be delivered to {recipient}.\r\n\r\nThe mail system said: {diagnostic}\r\n"
-    report.attach(MIMEText(words, "plain", "utf-8", policy=policy.SMTP))
-    report.attach(_status_part(reporting_mta, recipient, status, diagnostic, date, arrival_date))
+    words = f"Your message could not be delivered to {recipient}.\n\nThe mail system said: {diagnostic}\n"
+    report.attach(MIMEText(words, "plain", "us-ascii" if words.isascii() else "utf-8", policy=policy.SMTP))
+    about_mail = {"Reporting-MTA": f"dns; {reporting_mta}", "Arrival-Date": format_datetime(arrival_date)}
+    about_recipient = {
+        "Final-Recipient": f"rfc822; {recipient}",
+        "Action": (Action.DELAYED if status.klass == 4 else Action.FAILED).value,
+        "Status": str(status),
+        "Diagnostic-Code": "smtp; " + " ".join(str(diagnostic).split()),
+        "Last-Attempt-Date": format_datetime(date),
+    }
+    report.attach(_status_part(about_mail, about_recipient))
     headers = EmailMessage(policy=policy.SMTP)
-    headers.set_content(original.partition(b"\r\n\r\n")[0].decode("utf-8", "replace").replace("\r\n", "\n") + "\n")
+    headers.set_content(
+        original.partition(b"\r\n\r\n")[0].decode("utf-8", "replace").replace("\r\n", "\n") + "\n"
+    )
     headers.replace_header("Content-Type", 'text/rfc822-headers; charset="utf-8"')
     report.attach(headers)
     return report.as_bytes(policy=policy.SMTP)
 
 
-def _status_part(
-    reporting_mta: str,
-    recipient: str,
-    status: EnhancedStatus,
-    diagnostic: Reply | str,
-    date: datetime,
-    arrival_date: datetime,
-) -> Message:
-    action = Action.DELAYED if status.klass == 4 else Action.FAILED
-    per_message, per_recipient = Message(policy=policy.SMTP), Message(policy=policy.SMTP)
-    per_message["Reporting-MTA"] = f"dns; {reporting_mta}"
-    per_message["Arrival-Date"] = format_datetime(arrival_date)
-    per_recipient["Final-Recipient"] = f"rfc822; {recipient}"
-    per_recipient["Action"] = action.value
-    per_recipient["Status"] = str(status)
-    per_recipient["Diagnostic-Code"] = f"smtp; {str(diagnostic).replace(chr(10), ' ')}"
-    per_recipient["Last-Attempt-Date"] = format_datetime(date)
+def _status_part(*blocks: Mapping[str, str]) -> Message:
     part = Message(policy=policy.SMTP)
     part["Content-Type"] = "message/delivery-status"
-    part.set_payload([per_message, per_recipient])
+    part.set_payload([_block(fields) for fields in blocks])
     return part
+
+
+def _block(fields: Mapping[str, str]) -> Message:
+    block = Message(policy=policy.SMTP)
+    for name, value in fields.items():
+        block[name] = value
+    return block
