@@ -31,7 +31,7 @@ class Meaning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AliasFacts:
-    """What routing must know of an alias; `record_id` is the record it leads to, None if it opens new ones."""
+    """What routing must know of an alias; `record_id` is where it leads, None if it opens new records."""
 
     id: int
     addr_spec: str

@@ -1,0 +1,122 @@
+"""Where one email stands, in one sentence, with who must act and the button that helps."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from postroom.conversations.models import Notification
+from postroom.diagnostics import wording
+from postroom.diagnostics.explain import Explanation, explain
+from postroom.diagnostics.reasons import NOBODY, OPERATOR, YOU
+from postroom.outgoing.models import Attempt, Email, FailureKind, State
+
+_CODES = re.compile(r"(?:(?P<code>[245]\d\d)[ -]+)?(?P<enhanced>[245]\.\d{1,3}\.\d{1,3})?\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One sentence; `button` is a label of the interface, None if nothing helps or nothing is wrong."""
+
+    sentence: str
+    who_must_act: str
+    button: str | None = None
+
+
+def explain_email(email: Email, last: Attempt | None) -> Explanation:
+    """Why an email failed, waits or was cancelled; `last` is its last attempt, None if none was made."""
+    kind = email.failure_kind or email.cancelled_because
+    if last is None or email.failure_kind == FailureKind.BOUNCED:
+        codes = _CODES.match(email.failure_text)
+        code, enhanced = (codes["code"], codes["enhanced"]) if codes else (None, None)
+        return explain(
+            code=int(code) if code else None,
+            enhanced=enhanced or "",
+            text=email.failure_text,
+            failure_kind=kind,
+        )
+    return explain(code=last.code, enhanced=last.enhanced, text=last.text, failure_kind=kind)
+
+
+def verdict_on_email(email: Email, last: Attempt | None, now: datetime) -> Verdict:
+    """Where an email stands at a time; its lane must be loaded."""
+    match email.state:
+        case State.OUTGOING:
+            return _waiting(email, last, now)
+        case State.FAILED:
+            return _failed(email, last)
+        case State.CANCELLED:
+            told = explain_email(email, last)
+            return Verdict(told.what_happened, told.who_must_act, _("Retry"))
+        case _:
+            return _sent(email, last)
+
+
+def _sent(email: Email, last: Attempt | None) -> Verdict:
+    server = last.server_name if last else email.lane.server.name
+    when = _when(email.sent_at) if email.sent_at else ""
+    words = _("Sent: %(server)s took it for %(address)s on %(time)s, and no bounce has come back.")
+    return Verdict(words % {"server": server, "address": email.address.addr_spec, "time": when}, str(NOBODY))
+
+
+def _failed(email: Email, last: Attempt | None) -> Verdict:
+    told = explain_email(email, last)
+    if email.ignored_at is not None:
+        words = _("Delivery Failed, and the failure was ignored. %(reason)s") % {"reason": told.what_happened}
+        return Verdict(words, str(NOBODY), _("Retry"))
+    words = _("Delivery Failed. %(reason)s %(step)s") % {"reason": told.what_happened, "step": told.next_step}
+    return Verdict(words, told.who_must_act, _("Retry"))
+
+
+def _waiting(email: Email, last: Attempt | None, now: datetime) -> Verdict:
+    lane = email.lane
+    if email.lease:
+        return Verdict(_("It is being sent at this moment."), str(NOBODY))
+    if lane.is_paused:
+        return Verdict(_("It waits, because its lane is paused."), str(OPERATOR))
+    if lane.held_because == "no_server" or (lane.held_until is not None and lane.held_until > now):
+        return _held(email)
+    if last is not None and email.due_at > now:
+        told = explain_email(email, last)
+        words = _("It waits for the next try on %(time)s. %(reason)s")
+        return Verdict(
+            words % {"time": _when(email.due_at), "reason": told.what_happened},
+            told.who_must_act,
+            _("Send Now"),
+        )
+    return Verdict(_("It waits for its turn to be sent."), str(NOBODY), _("Send Now"))
+
+
+def _held(email: Email) -> Verdict:
+    lane = email.lane
+    if lane.held_until is None:
+        words = _("It waits, because %(reason)s.") % {"reason": wording.why_held(lane.held_because)}
+    else:
+        words = _("It is held until %(time)s, because %(reason)s.") % {
+            "time": _when(lane.held_until),
+            "reason": wording.why_held(lane.held_because),
+        }
+    return Verdict(words, explain(failure_kind=lane.held_because).who_must_act)
+
+
+def verdict_without_email(notification: Notification | None, not_told: str | None) -> Verdict:
+    """Somebody told inside Postroom, somebody passed over for a reason, or nobody this message knew of."""
+    if notification is not None:
+        if notification.read_at is None:
+            return Verdict(_("Told in Postroom, and not read yet."), str(NOBODY))
+        return Verdict(_("Told in Postroom, and read."), str(NOBODY))
+    if not_told is not None:
+        who = YOU if not_told in ("no_address", "inactive") else NOBODY
+        return Verdict(wording.why_not_told(not_told), str(who))
+    return Verdict(
+        _("Never told: they did not follow the record when it was posted, and nobody named them."),
+        str(NOBODY),
+    )
+
+
+def _when(at: datetime) -> str:
+    return f"{timezone.localtime(at):%Y-%m-%d %H:%M}"

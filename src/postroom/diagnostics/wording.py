@@ -1,0 +1,81 @@
+"""The words of the trail: one sentence for each decision, state and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from postroom.diagnostics.events import EventKind
+
+Words = str | Promise
+
+WHY_NOT_TOLD: dict[str, Words] = {
+    "author": gettext_lazy("Not told, because it is their own message."),
+    "inactive": gettext_lazy("Not told, because the contact is not active any more."),
+    "internal": gettext_lazy("Not told, because the message is internal and they are from outside."),
+    "not_subscribed": gettext_lazy("Not told, because they do not follow this kind of message."),
+    "already_told": gettext_lazy("Not mailed again, because they were in To or Cc of the mail that came in."),
+    "same_address": gettext_lazy("Not mailed, because another contact with the same address was."),
+    "no_address": gettext_lazy("Not mailed, because the contact has no address."),
+    "automatic": gettext_lazy("Not told, because the message is an automatic answer."),
+}
+WHY_TOLD: dict[str, Words] = {
+    "follower": gettext_lazy("Told as a follower"),
+    "named": gettext_lazy("Told because they were named"),
+    "": gettext_lazy("Addressed"),
+}
+WHY_HELD: dict[str, Words] = {
+    "server_unreachable": gettext_lazy("the relay could not be reached"),
+    "no_server": gettext_lazy("no outgoing server is set up (RELAY_URL)"),
+}
+OUTCOMES: dict[str, Words] = {
+    "accepted": gettext_lazy("The server took it"),
+    "deferred": gettext_lazy("The server asked to try again later"),
+    "refused": gettext_lazy("The server refused it"),
+    "unreachable": gettext_lazy("The server was not reached"),
+    "uncertain": gettext_lazy("The server gave no answer: it may have arrived"),
+}
+EVENTS: dict[str, Words] = {
+    EventKind.CAPTURED: gettext_lazy("Captured: nothing leaves in capture mode"),
+    EventKind.RETRIED: gettext_lazy("Retried"),
+    EventKind.SENT_NOW: gettext_lazy("Send Now was pressed"),
+    EventKind.CORRECTED: gettext_lazy("The address was corrected"),
+    EventKind.IGNORED: gettext_lazy("The failure was ignored"),
+    EventKind.CANCELLED: gettext_lazy("Cancelled"),
+    EventKind.BOUNCED: gettext_lazy("A bounce came back"),
+    EventKind.DELAYED: gettext_lazy("A report says that it is delayed"),
+    EventKind.DELIVERED: gettext_lazy("A report says that it was delivered"),
+    EventKind.RELAYED: gettext_lazy("A report says that it was passed on"),
+    EventKind.OUTDATED_BOUNCE: gettext_lazy("A bounce of an earlier attempt came back and changed nothing"),
+    EventKind.UNVERIFIED_AUTHOR: gettext_lazy("The author is not verified: it came from outside"),
+    EventKind.AUTOMATIC_REPLY: gettext_lazy("Posted as a note, because it is an automatic answer"),
+}
+
+
+def why_not_told(reason: str) -> str:
+    """The sentence for a reason; an unknown one is shown as it is."""
+    return str(WHY_NOT_TOLD.get(reason) or _("Not told (%(reason)s).") % {"reason": reason})
+
+
+def why_held(reason: str) -> str:
+    """Why a lane is held, as the end of a sentence."""
+    return str(WHY_HELD.get(reason, reason))
+
+
+def of_event(kind: str, detail: Mapping[str, Any], actor: str) -> tuple[str, str]:
+    """What happened, and the detail beside it; `actor` is the member's name, empty if nobody acted."""
+    if kind == EventKind.NOT_TOLD:
+        return why_not_told(str(detail.get("reason", ""))), ""
+    what = str(EVENTS.get(kind, kind))
+    by = _("by %(name)s") % {"name": actor} if actor else ""
+    return what, " · ".join(part for part in (by, _said(detail)) if part)
+
+
+def _said(detail: Mapping[str, Any]) -> str:
+    if "before" in detail and "after" in detail:
+        return f"{detail['before']} → {detail['after']}"
+    return str(detail.get("text") or detail.get("from") or detail.get("why") or "")

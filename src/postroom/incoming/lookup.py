@@ -1,0 +1,123 @@
+"""Answers routing's questions from the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from postroom.conversations.models import Alias, Contact, Follower, Message, Record
+from postroom.incoming.models import ReceivedEmail, ReceivedState
+from postroom.incoming.places import AliasFacts, DomainFacts
+from postroom.incoming.routing import OPENINGS_WINDOW_SECONDS, Thread
+from postroom.wire.tokens import ReplyToken, ReturnPathToken
+from postroom.workspaces import tokens
+from postroom.workspaces.models import MailDomain
+
+OWN_MODEL = "postroom.workspace"
+OPENING = "alias:"
+
+
+class Addresses:
+    """`places.AddressBook` over all workspaces."""
+
+    def domain(self, name: str) -> DomainFacts | None:
+        """Our domain of this name, None for a foreign one."""
+        row = MailDomain.objects.filter(domain=name).first()
+        if row is None:
+            return None
+        return DomainFacts(
+            row.workspace_id, row.domain, row.bounce_local_part, row.catchall_local_part, row.from_local_part
+        )
+
+    def alias(self, domain: DomainFacts, local_part: str) -> AliasFacts | None:
+        """The alias of this name at that domain."""
+        rows = Alias.objects.filter(workspace_id=domain.workspace_id, mail_domain__domain=domain.domain)
+        row = rows.filter(local_part=local_part).select_related("forced_record").first()
+        if row is None:
+            return None
+        bound_to = row.forced_record
+        return AliasFacts(
+            row.pk,
+            f"{local_part}@{domain.domain}",
+            bound_to.model if bound_to else row.model,
+            row.policy,
+            record_id=row.forced_record_id,
+            accepts_automatic=row.accepts_automatic,
+            bounced_text=row.bounced_text,
+        )
+
+    def token(self, domain: DomainFacts, text: str) -> ReturnPathToken | ReplyToken | None:
+        """The token that a text is in the domain's workspace."""
+        return tokens.signer(domain.workspace_id).recognise(text)
+
+    def has_sent_from(self, domain: DomainFacts, addr_spec: str) -> bool:
+        """Does a member have this address, or has somebody written here under it?"""
+        owners = Contact.objects.filter(workspace_id=domain.workspace_id, address__addr_spec=addr_spec)
+        return owners.filter(Q(member__isnull=False) | Q(messages__isnull=False)).exists()
+
+
+class WorkspaceFiles:
+    """`routing.Files` of one workspace; nothing outside of it is ever read."""
+
+    def __init__(self, workspace_id: int) -> None:
+        self.workspace_id = workspace_id
+
+    def thread_of(self, references: Sequence[str]) -> Thread | None:
+        """The newest message with a record that one of these Message-IDs names."""
+        if not references:
+            return None
+        known_as = Q(message_id__in=references)
+        return self._newest(known_as) or self._newest(Q(pk__in=self._renamed(references)))
+
+    def _newest(self, wanted: Q) -> Thread | None:
+        rows = Message.objects.filter(wanted, workspace_id=self.workspace_id, record__isnull=False)
+        found = rows.order_by("-pk").values_list("pk", "record_id", "record__model").first()
+        return Thread(*found) if found else None
+
+    def _renamed(self, references: Sequence[str]) -> list[int]:
+        renamed = Message.objects.filter(
+            id_aliases__workspace_id=self.workspace_id, id_aliases__message_id__in=references
+        )
+        return list(renamed.values_list("pk", flat=True))
+
+    def thread_of_record(self, record_id: int) -> Thread | None:
+        """The record of a reply address; None if it is gone or its reply address was revoked."""
+        rows = Record.objects.filter(workspace_id=self.workspace_id, reply_address_revoked_at=None)
+        row = rows.filter(pk=record_id).values_list("pk", "model").first()
+        return Thread(None, *row) if row else None
+
+    def own_record_id(self) -> int:
+        """The workspace's own conversation."""
+        own = Record.objects.filter(workspace_id=self.workspace_id, model=OWN_MODEL)
+        return own.order_by("pk").values_list("pk", flat=True)[0]
+
+    def is_known(self, addr_spec: str) -> bool:
+        """Is it the address of a contact?"""
+        return self._contacts(addr_spec).exists()
+
+    def is_member(self, addr_spec: str) -> bool:
+        """Is it the address of a member who may log in?"""
+        return self._contacts(addr_spec).filter(member__is_active=True).exists()
+
+    def _contacts(self, addr_spec: str) -> QuerySet[Contact]:
+        return Contact.objects.filter(
+            workspace_id=self.workspace_id, address__addr_spec=addr_spec, is_active=True
+        )
+
+    def is_following(self, addr_spec: str, record_id: int) -> bool:
+        """Does somebody with this address follow the record?"""
+        rows = Follower.objects.filter(workspace_id=self.workspace_id, record_id=record_id)
+        return rows.filter(contact__address__addr_spec=addr_spec).exists()
+
+    def opening_count(self, addr_spec: str) -> int:
+        """How many mails of this sender opened something within OPENINGS_WINDOW_SECONDS."""
+        rows = ReceivedEmail.objects.filter(
+            workspace_id=self.workspace_id,
+            received_at__gt=Now() - timedelta(seconds=OPENINGS_WINDOW_SECONDS),
+            state__in=[ReceivedState.STORED, ReceivedState.POSTED],
+            target__startswith=OPENING,
+        )
+        return rows.filter(Q(from_header=addr_spec) | Q(from_header__endswith=f"<{addr_spec}>")).count()
