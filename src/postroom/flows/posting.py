@@ -1,0 +1,284 @@
+"""Something is said: it is stored, and everybody it concerns is told by email or in Postroom."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import CharField, F, JSONField, QuerySet, Value
+from django.db.models.functions import Cast, Concat, Now
+from django.utils.translation import gettext as _
+
+from postroom import engine
+from postroom.conversations import sanitise, storage
+from postroom.conversations.models import Attachment, Contact, Message, Notification, Record, Subtype
+from postroom.conversations.models.messages import Kind
+from postroom.conversations.models.records import Stream
+from postroom.conversations.recipients import Audience, Reason
+from postroom.conversations.storage import Upload
+from postroom.diagnostics.events import EventKind
+from postroom.diagnostics.models import Event
+from postroom.flows import recording
+from postroom.outgoing import fan_out, letters, origin, relays
+from postroom.wire.compose import Part
+from postroom.wire.threads import mint_message_id
+from postroom.workspaces import parameters
+from postroom.workspaces.insert_selected import insert_selected
+from postroom.workspaces.models import Member, Workspace
+from postroom.workspaces.refusals import RequestRefused
+from postroom.workspaces.walls import refuse_strangers
+
+__all__ = [
+    "Draft",
+    "NotTold",
+    "OutsidersNamed",
+    "PostRefused",
+    "Preview",
+    "Told",
+    "Upload",
+    "post",
+    "preview",
+]
+
+
+class PostRefused(RequestRefused):
+    """This cannot be said; nothing was stored."""
+
+
+class OutsidersNamed(RequestRefused):
+    """Something internal names people from outside, which has to be confirmed; nothing was stored."""
+
+    def __init__(self, contacts: Sequence[Contact]) -> None:
+        self.contacts = contacts
+        names = ", ".join(str(contact) for contact in contacts)
+        super().__init__(_("This is internal, and would be mailed outside to %(names)s.") % {"names": names})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What is to be said.
+
+    `body` is HTML, sanitised when it is posted; `text` is taken if there is no body. `author` None means
+    the member who acts, or without one the workspace itself. `named` are told besides the followers.
+    `already_told` are normalised addresses that have it from outside. `stream` None means that of the
+    subtype. `message_id` is that of a mail that came in; a new one is minted otherwise. `is_quiet`
+    stores it without telling anybody and without letting the author follow.
+    """
+
+    workspace: Workspace
+    record: Record | None = None
+    author: Contact | None = None
+    member: Member | None = None
+    body: str = ""
+    text: str = ""
+    subject: str = ""
+    subtype_key: str = "discussions"
+    named: Sequence[Contact] = ()
+    attachments: Sequence[Upload] = ()
+    stream: Stream | str | None = None
+    parent: Message | None = None
+    kind: Kind = Kind.COMMENT
+    message_id: str | None = None
+    already_told: frozenset[str] = frozenset()
+    are_outsiders_confirmed: bool = False
+    is_quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Somebody who would be told: `how` is "email" or "postroom", `why` "follower" or "named"."""
+
+    contact: Contact
+    how: str
+    addr_spec: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotTold:
+    """Somebody who would not be told; `reason` is one of `conversations.recipients.Reason`."""
+
+    contact: Contact
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Who would be told and who not. `outsiders` are those whom something internal needs confirming for."""
+
+    told: list[Told]
+    not_told: list[NotTold]
+    outsiders: list[Contact]
+
+
+def post(draft: Draft) -> Message:
+    """Say it: one transaction for the message, everybody's Email or Notification, and the reasons why not.
+
+    Returns after commit has been arranged for; the lane is woken then. Raises OutsidersNamed, PostRefused or
+    AcrossTheWall, each of them with nothing stored.
+    """
+    subtype = _subtype_of(draft)
+    audience = _audience_of(draft, subtype)
+    _refuse_unless_possible(draft, audience)
+    attachments = [storage.keep(draft.workspace.pk, upload) for upload in draft.attachments]
+    with transaction.atomic():
+        message = _write(draft, subtype, audience.author, attachments)
+        _let_author_follow(draft, subtype, audience.author)
+        if draft.is_quiet:
+            fan_out.write_tally(message, 0)
+        else:
+            _tell(draft, message, audience)
+    return message
+
+
+def preview(draft: Draft) -> Preview:
+    """Who would be told, how and why, and who not; nothing is stored. Raises PostRefused, AcrossTheWall."""
+    audience = _audience_of(draft, _subtype_of(draft))
+    told = [
+        Told(contact, contact.channel, contact.addr_spec, contact.why)  # type: ignore[attr-defined]
+        for rows in (audience.by_email(), audience.in_postroom())
+        for contact in _listed(rows)
+    ]
+    passed_over = [NotTold(contact, contact.hurdle) for contact in _listed(audience.passed_over())]  # type: ignore[attr-defined]
+    sharing = [NotTold(contact, Reason.SAME_ADDRESS) for contact in _listed(audience.sharing())]
+    outsiders = [] if draft.are_outsiders_confirmed else list(audience.outsiders())
+    return Preview(told, passed_over + sharing, outsiders)
+
+
+def _listed(rows: QuerySet[Contact]) -> QuerySet[Contact]:
+    return rows.select_related("address").order_by("name", "pk")
+
+
+def _subtype_of(draft: Draft) -> Subtype:
+    found = Subtype.objects.filter(workspace=draft.workspace, key=draft.subtype_key).first()
+    if found is None:
+        raise PostRefused(_("There is no subtype %(key)s.") % {"key": draft.subtype_key})
+    return found
+
+
+def _audience_of(draft: Draft, subtype: Subtype) -> Audience:
+    author = draft.author or (draft.member and Contact.objects.filter(member=draft.member).first())
+    refuse_strangers(draft.workspace, [draft.record, draft.member, draft.parent, author, *draft.named])
+    return Audience(
+        workspace_id=draft.workspace.pk,
+        record_id=draft.record.pk if draft.record else None,
+        subtype=subtype,
+        author=author or None,
+        named_ids=tuple(sorted({contact.pk for contact in draft.named})),
+        already_told=draft.already_told,
+        are_outsiders_confirmed=draft.are_outsiders_confirmed,
+    )
+
+
+def _refuse_unless_possible(draft: Draft, audience: Audience) -> None:
+    outsiders = [] if draft.are_outsiders_confirmed else list(audience.outsiders())
+    if outsiders:
+        raise OutsidersNamed(outsiders)
+    if draft.kind == Kind.EMAIL:
+        return  # what came in is kept, whatever it is
+    if not (draft.body.strip() or draft.text.strip() or draft.attachments):
+        raise PostRefused(_("There is nothing in it. Write something or attach a file."))
+    if _are_too_large(draft):
+        limit = parameters.value(draft.workspace.pk, "mail.attachment.limit_megabytes")
+        raise PostRefused(
+            _("The files are larger than %(limit)s MB together. Leave some out, or give a link instead.")
+            % {"limit": limit}
+        )
+
+
+def _are_too_large(draft: Draft) -> bool:
+    limit: int = parameters.value(draft.workspace.pk, "mail.attachment.limit_megabytes")
+    return sum(len(upload.content) for upload in draft.attachments) > limit * 1_000_000
+
+
+def _write(
+    draft: Draft, subtype: Subtype, author: Contact | None, attachments: Sequence[Attachment]
+) -> Message:
+    if draft.record is not None:  # the row is locked: who follows does not change until this is told
+        Record.objects.filter(pk=draft.record.pk).update(last_message_at=Now())
+    body = sanitise.clean_html(draft.body) if draft.body.strip() else sanitise.html_of(draft.text)
+    message = Message.objects.create(
+        workspace=draft.workspace,
+        record=draft.record,
+        author=author,
+        author_name=str(author)[:200] if author else "",
+        kind=draft.kind,
+        subtype=subtype,
+        stream=str(draft.stream or subtype.stream),
+        subject=" ".join(sanitise.showable(draft.subject).split())[:998],
+        body=body,
+        text=sanitise.text_of(body),
+        parent=draft.parent or _newest_on(draft.record),
+        message_id=draft.message_id or _mint(draft.workspace),
+    )
+    for attachment in attachments:
+        attachment.message = message
+    Attachment.objects.bulk_create(attachments)
+    return message
+
+
+def _mint(workspace: Workspace) -> str:
+    return mint_message_id(uuid.uuid4().hex, origin.default_domain(workspace).domain)
+
+
+def _newest_on(record: Record | None) -> Message | None:
+    """Conversations are flat: what is said next answers what was said last."""
+    return None if record is None else Message.objects.filter(record=record).order_by("-pk").first()
+
+
+def _let_author_follow(draft: Draft, subtype: Subtype, author: Contact | None) -> None:
+    """Who takes part follows: a member by a comment, somebody outside by an email."""
+    if draft.record is None or author is None or draft.is_quiet:
+        return
+    is_outside_mail = draft.kind == Kind.EMAIL and not author.is_insider
+    is_comment = draft.kind in (Kind.COMMENT, Kind.EMAIL) and author.is_insider and not subtype.is_internal
+    if is_outside_mail or is_comment:
+        recording.follow(draft.record, author, by=draft.member)
+
+
+def _tell(draft: Draft, message: Message, audience: Audience) -> None:
+    lane = relays.lane_of(draft.workspace, message.stream)
+    rows = audience.by_email()
+    renditions = fan_out.write_renditions(_frame_of(draft, message), rows)
+    if fan_out.write_emails(message, rows, renditions, lane):
+        transaction.on_commit(lambda: engine.wake(lane.server.engine_lane))
+    _notify(message, audience.in_postroom())
+    _note_why_not(message, audience.passed_over(), F("hurdle"))
+    _note_why_not(message, audience.sharing(), Value(Reason.SAME_ADDRESS.value))
+
+
+def _frame_of(draft: Draft, message: Message) -> letters.Frame:
+    if _are_too_large(draft):
+        return letters.frame_of(message, left_out=[upload.clean_name for upload in draft.attachments])
+    return letters.frame_of(message, [_part_of(upload) for upload in draft.attachments])
+
+
+def _part_of(upload: Upload) -> Part:
+    is_inline = bool(upload.content_id) and upload.clean_type.startswith("image/")
+    return Part(
+        upload.clean_name,
+        upload.clean_type,
+        upload.content,
+        content_id=upload.content_id.strip("<> ") if is_inline else None,
+        inline=is_inline,
+    )
+
+
+def _notify(message: Message, rows: QuerySet[Contact]) -> None:
+    alike = {"workspace": message.workspace_id, "message": message.pk, "kind": Notification.Kind.MESSAGE}
+    insert_selected(Notification, rows, alike=alike, of_each={"member": F("member_id"), "reason": F("why")})
+
+
+def _note_why_not(message: Message, rows: QuerySet[Contact], reason: F | Value) -> None:
+    spelled = Concat(Value('{"reason": "'), reason, Value('"}'), output_field=CharField())
+    alike = {
+        "workspace": message.workspace_id,
+        "kind": EventKind.NOT_TOLD,
+        "message": message.pk,
+        "record": message.record_id,
+    }
+    insert_selected(
+        Event, rows, alike=alike, of_each={"contact": F("pk"), "detail": Cast(spelled, JSONField())}
+    )
