@@ -1,0 +1,90 @@
+"""A workspace is arranged: its name, domains, aliases and parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from postroom.conversations.models.records import Alias
+from postroom.diagnostics import events
+from postroom.workspaces import parameters
+from postroom.workspaces.models import MailDomain, Member, Workspace
+from postroom.workspaces.refusals import RequestRefused
+from postroom.workspaces.walls import refuse_strangers
+
+
+def rename(workspace: Workspace, name: str, *, by: Member) -> None:
+    """Give the workspace another name; its address stays."""
+    _refuse_unless_admin(by, workspace.pk)
+    workspace.name = name
+    with transaction.atomic():
+        workspace.save(update_fields=["name"])
+        events.note("workspace.renamed", workspace=workspace, member=by, name=name)
+
+
+def put_domain(domain: MailDomain, *, by: Member) -> MailDomain:
+    """Add a mail domain, or store what was changed of one. Raises RequestRefused if somebody else has it."""
+    domain.workspace = by.workspace if domain.pk is None else domain.workspace
+    _refuse_unless_admin(by, domain.workspace_id)
+    words = _("%(domain)s is already a mail domain of this installation.") % {"domain": domain.domain}
+    _store(domain, words)
+    events.note("domain.stored", workspace=by.workspace, member=by, domain=domain.domain)
+    return domain
+
+
+def make_default(domain: MailDomain, *, by: Member) -> None:
+    """Let mail of the workspace go out from this domain."""
+    _refuse_unless_admin(by, domain.workspace_id)
+    with transaction.atomic():
+        MailDomain.objects.filter(workspace_id=domain.workspace_id, is_default=True).update(is_default=False)
+        MailDomain.objects.filter(pk=domain.pk).update(is_default=True)
+        events.note("domain.default", workspace=by.workspace, member=by, domain=domain.domain)
+
+
+def put_alias(alias: Alias, *, by: Member) -> Alias:
+    """Add an alias, or store what was changed of one. Raises RequestRefused if the address is taken."""
+    alias.workspace = by.workspace if alias.pk is None else alias.workspace
+    _refuse_unless_admin(by, alias.workspace_id)
+    refuse_strangers(alias.workspace_id, [alias.mail_domain, alias.forced_record])
+    domain = alias.mail_domain
+    if alias.local_part in (domain.bounce_local_part, domain.catchall_local_part):
+        raise RequestRefused(
+            _("%(address)s is the bounce alias or the catchall.") % {"address": alias.addr_spec}
+        )
+    _store(alias, _("There is already an alias %(address)s.") % {"address": alias.addr_spec})
+    events.note("alias.stored", workspace=by.workspace, member=by, address=alias.addr_spec)
+    return alias
+
+
+def remove_alias(alias: Alias, *, by: Member) -> None:
+    """Take no more mail for this address."""
+    _refuse_unless_admin(by, alias.workspace_id)
+    with transaction.atomic():
+        events.note("alias.removed", workspace=by.workspace, member=by, address=alias.addr_spec)
+        alias.delete()
+
+
+def set_parameter(workspace: Workspace, key: str, value: str, *, by: Member) -> None:
+    """Override a system parameter, or with "" go back to its default.
+
+    Raises RequestRefused for an unknown key or a value that does not fit.
+    """
+    _refuse_unless_admin(by, workspace.pk)
+    with transaction.atomic():
+        parameters.put(workspace.pk, key, value)
+        events.note("parameter.set", workspace=workspace, member=by, key=key, value=value)
+
+
+def _refuse_unless_admin(by: Member, workspace_id: int) -> None:
+    if not by.is_admin or by.workspace_id != workspace_id:
+        raise RequestRefused(_("Only an administrator of the workspace may do this."))
+
+
+def _store(row: Any, words_if_taken: str) -> None:
+    try:
+        with transaction.atomic():
+            row.save()
+    except IntegrityError as error:
+        raise RequestRefused(words_if_taken) from error

@@ -1,0 +1,91 @@
+"""What every page shows around its own content: counts in the top bar, and the banners."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils import timezone
+
+from postroom.conversations.models import Notification
+from postroom.outgoing.models import Email, State
+from postroom.web.counting import Count, count_up_to
+from postroom.web.membership import MemberRequest
+from postroom.workspaces.models import Installation, Member
+
+ENGINE_SILENT_AFTER = timedelta(minutes=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Banners:
+    """What everybody in the workspace must know, on every page.
+
+    `capture` is "" (mail leaves), "installation" or "workspace": who holds it. `capture_reason` is "copy" if
+    the installation found itself to be a copy of another one.
+    """
+
+    capture: str
+    capture_reason: str
+    has_placeholder_address: bool
+    is_engine_silent: bool
+
+
+def every_page(request: HttpRequest) -> dict[str, Any]:
+    """Counts and banners for a member; nothing for strangers."""
+    member = cast(MemberRequest, request).member if hasattr(request, "member") else None
+    if member is None:
+        return {"is_demo": is_demo()}
+    return {
+        "member": member,
+        "workspace": member.workspace,
+        "inbox_count": unread_count(member),
+        "failed_count": failed_count(member),
+        "banners": banners(member, timezone.now()),
+        "is_demo": is_demo(),
+    }
+
+
+def unread_count(member: Member) -> Count:
+    """What the member has not read."""
+    return count_up_to(99, Notification.objects.filter(member=member, read_at=None))
+
+
+def failed_count(member: Member) -> Count:
+    """Delivery failures of the workspace that nobody has settled."""
+    failing = Email.objects.for_member(member).filter(is_listed=True, state=State.FAILED, ignored_at=None)
+    return count_up_to(99, failing)
+
+
+def banners(member: Member, now: datetime) -> Banners:
+    """The banners of one page."""
+    installation = Installation.objects.first()
+    return Banners(
+        capture=_capture(member, installation),
+        capture_reason=installation.capture_reason if installation else "",
+        has_placeholder_address=member.has_placeholder_address,
+        is_engine_silent=_is_engine_silent(member, installation, now),
+    )
+
+
+def is_demo() -> bool:
+    """Does the built-in SMTP target take the mail of this installation?"""
+    return bool((settings.POSTROOM_DATA / "target").is_dir())
+
+
+def _capture(member: Member, installation: Installation | None) -> str:
+    if installation is not None and installation.capturing_since is not None:
+        return "installation"
+    return "workspace" if member.workspace.is_capturing else ""
+
+
+def _is_engine_silent(member: Member, installation: Installation | None, now: datetime) -> bool:
+    seen_at = installation.engine_seen_at if installation else None
+    if seen_at is not None and now - seen_at < ENGINE_SILENT_AFTER:
+        return False
+    overdue = Email.objects.for_member(member).filter(
+        state=State.OUTGOING, due_at__lt=now - ENGINE_SILENT_AFTER
+    )
+    return overdue.exists()

@@ -1,0 +1,72 @@
+"""What happens next to an email, in a few words: every row of the queue says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from postroom.diagnostics.wording import why_held
+from postroom.outgoing.models import Email, Lane, State
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """`look` names icon and colour: outgoing, delayed, held, failed, sent, cancelled; `at` is when."""
+
+    look: str
+    label: str
+    words: str
+    at: datetime | None
+    is_final: bool
+
+
+def next_step(email: Email, now: datetime) -> NextStep:
+    """What happens next to this email (its lane must be loaded), or that nothing does."""
+    label = str(email.get_state_display())
+    if email.state == State.OUTGOING:
+        return _of_outgoing(email, label, now)
+    if email.state == State.FAILED:
+        words = _("ignored") if email.ignored_at else _("final")
+        return NextStep("cancelled" if email.ignored_at else "failed", label, words, _ended_at(email), True)
+    if email.state == State.CANCELLED:
+        return NextStep("cancelled", label, _why_cancelled(email), email.created_at, True)
+    return NextStep("sent", label, "", email.sent_at or email.created_at, True)
+
+
+def _of_outgoing(email: Email, label: str, now: datetime) -> NextStep:
+    if email.lease and email.leased_until and email.leased_until > now:
+        return NextStep("outgoing", label, _("being sent"), None, False)
+    if hold := _hold(email.lane, now):
+        return NextStep("held", label, *hold, False)
+    if email.attempt_count:
+        return NextStep("delayed", label, _next_try(email.attempt_count + 1), email.due_at, False)
+    words = _("leaves at once") if email.due_at <= now else _("leaves")
+    return NextStep("outgoing", label, words, email.due_at if email.due_at > now else None, False)
+
+
+def _hold(lane: Lane, now: datetime) -> tuple[str, datetime | None] | None:
+    if lane.is_paused:
+        return _("paused"), None
+    if lane.held_until is not None and lane.held_until > now:
+        return _("held: %(reason)s; again") % {"reason": why_held(lane.held_because)}, lane.held_until
+    if lane.held_because == "no_server":
+        return _("held: %(reason)s") % {"reason": why_held(lane.held_because)}, None
+    return None
+
+
+def _next_try(number: int) -> str:
+    # Translators: the second, third … try of an email.
+    return ngettext("try no. %(number)d", "try no. %(number)d", number) % {"number": number}
+
+
+def _why_cancelled(email: Email) -> str:
+    if email.cancelled_because == "captured":
+        return _("captured, not sent")
+    return _("will not be sent")
+
+
+def _ended_at(email: Email) -> datetime | None:
+    return email.bounced_at or email.ignored_at or email.first_attempt_at or email.created_at

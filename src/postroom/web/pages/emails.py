@@ -1,0 +1,93 @@
+"""The queue: what waits, what failed, what happens next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_POST, require_safe
+
+from postroom.flows import retrying
+from postroom.outgoing.models import Email
+from postroom.web import email_rows
+from postroom.web.backward import back_of
+from postroom.web.forms import ChosenForm
+from postroom.web.membership import MemberRequest, for_members
+from postroom.workspaces.models import Member
+from postroom.workspaces.refusals import RequestRefused
+
+
+@require_safe
+@for_members
+def email_list(request: MemberRequest) -> HttpResponse:
+    """The queue by state, newest first."""
+    state, wanted = request.GET.get("state", ""), request.GET.get("q", "").strip()
+    rows, before = email_rows.rows_of(
+        email_rows.matching(request.member, state=state, wanted=wanted), request.GET.get("before")
+    )
+    context: dict[str, Any] = {"rows": rows, "before": before, "state": state, "q": wanted}
+    return render(request, "postroom/emails.html", {**context, "tabs": email_rows.tabs(request.member)})
+
+
+@require_POST
+@for_members
+def retry(request: MemberRequest) -> HttpResponse:
+    """Retry what failed or was cancelled."""
+    return _act(request, retrying.retry, _retried)
+
+
+@require_POST
+@for_members
+def send_now(request: MemberRequest) -> HttpResponse:
+    """Send what waits without further waiting."""
+    return _act(request, retrying.send_now, _hurried)
+
+
+@require_POST
+@for_members
+def cancel(request: MemberRequest) -> HttpResponse:
+    """Cancel what waits."""
+    return _act(request, retrying.cancel, _cancelled)
+
+
+def _act(
+    request: MemberRequest, act: Callable[[Any, Member], int], words: Callable[[int], str]
+) -> HttpResponse:
+    form = ChosenForm(request.POST)
+    chosen = form.chosen if form.is_valid() else []
+    mine = Email.objects.for_member(request.member).filter(pk__in=chosen)
+    try:
+        count = act(mine, request.member) if chosen else 0
+        messages.success(request, words(count)) if count else messages.warning(
+            request, _nothing(bool(chosen))
+        )
+    except RequestRefused as refusal:
+        messages.error(request, str(refusal))
+    return redirect(back_of(request) or "emails")
+
+
+def _nothing(was_chosen: bool) -> str:
+    if was_chosen:
+        return _("Nothing was changed: these emails are no longer in a state where that is possible.")
+    return _("Select at least one email first.")
+
+
+def _retried(count: int) -> str:
+    return ngettext(
+        "%(count)d email will be tried again.", "%(count)d emails will be tried again.", count
+    ) % {"count": count}
+
+
+def _hurried(count: int) -> str:
+    return ngettext("%(count)d email leaves now.", "%(count)d emails leave now.", count) % {"count": count}
+
+
+def _cancelled(count: int) -> str:
+    return ngettext("%(count)d email was cancelled.", "%(count)d emails were cancelled.", count) % {
+        "count": count
+    }

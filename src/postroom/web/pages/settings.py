@@ -1,0 +1,123 @@
+"""Settings of the workspace: name, domains, parameters, capture mode."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_http_methods
+
+from postroom.flows import arranging
+from postroom.flows import capture as capturing
+from postroom.outgoing.models import Email
+from postroom.web.forms import CaptureForm, DomainForm, ParameterForm, WorkspaceForm
+from postroom.web.membership import MemberRequest, for_admins
+from postroom.workspaces import parameters
+from postroom.workspaces.models import Installation, MailDomain, SystemParameter
+from postroom.workspaces.refusals import RequestRefused
+
+_page = require_http_methods(["GET", "HEAD", "POST"])
+
+
+@_page
+@for_admins
+def workspace(request: MemberRequest) -> HttpResponse:
+    """The workspace's name."""
+    mine = request.member.workspace
+    form = WorkspaceForm(request.POST or None, initial={"name": mine.name})
+    if form.is_valid():
+        arranging.rename(mine, form.cleaned_data["name"], by=request.member)
+        messages.success(request, _("Saved."))
+        return redirect("settings")
+    return render(request, "postroom/settings/workspace.html", {"form": form})
+
+
+@_page
+@for_admins
+def domains(request: MemberRequest) -> HttpResponse:
+    """The mail domains, and a form for another."""
+    rows = MailDomain.objects.filter(workspace=request.member.workspace).order_by("-is_default", "domain")
+    form = DomainForm(request.POST or None)
+    if form.is_valid() and _stored(request, form):
+        return redirect("domains")
+    return render(request, "postroom/settings/domains.html", {"domains": rows, "form": form})
+
+
+@_page
+@for_admins
+def domain(request: MemberRequest, pk: int) -> HttpResponse:
+    """One mail domain."""
+    row = get_object_or_404(MailDomain, pk=pk, workspace=request.member.workspace)
+    if request.POST.get("default"):
+        arranging.make_default(row, by=request.member)
+        return redirect("domains")
+    form = DomainForm(request.POST or None, instance=row)
+    if form.is_valid() and _stored(request, form):
+        return redirect("domains")
+    return render(request, "postroom/settings/domain.html", {"domain": row, "form": form})
+
+
+@_page
+@for_admins
+def parameters_page(request: MemberRequest) -> HttpResponse:
+    """System Parameters, in developer mode."""
+    if not request.member.is_developer:
+        raise Http404
+    form = ParameterForm(request.POST or None)
+    if form.is_valid():
+        try:
+            key, value = form.cleaned_data["key"], form.cleaned_data["value"].strip()
+            arranging.set_parameter(request.member.workspace, key, value, by=request.member)
+            messages.success(request, _("Saved."))
+        except RequestRefused as refusal:
+            messages.error(request, str(refusal))
+        return redirect("parameters")
+    set_here = dict(
+        SystemParameter.objects.filter(workspace=request.member.workspace).values_list("key", "value")
+    )
+    known = [(key, parameter, set_here.get(key, "")) for key, parameter in sorted(parameters.KNOWN.items())]
+    return render(request, "postroom/settings/parameters.html", {"parameters": known})
+
+
+@_page
+@for_admins
+def capture(request: MemberRequest) -> HttpResponse:
+    """Capture mode: of the workspace for its administrators, of the installation for operators."""
+    form = CaptureForm(request.POST or None)
+    if form.is_valid():
+        _switch(request, form)
+        return redirect("capture")
+    captured = Email.objects.for_member(request.member).filter(
+        state="cancelled", cancelled_because="captured"
+    )
+    context = {"installation": Installation.objects.first(), "captured_count": captured[:1000].count()}
+    return render(request, "postroom/settings/capture.html", context)
+
+
+def _switch(request: MemberRequest, form: CaptureForm) -> None:
+    if form.cleaned_data["scope"] == "installation" and not request.member.is_operator:
+        raise Http404
+    meant = request.member.workspace if form.cleaned_data["scope"] == "workspace" else None
+    if form.cleaned_data["wanted"] == "on":
+        capturing.switch_on(meant, by=request.member)
+        return
+    count = capturing.switch_off(
+        meant, is_captured_retried=form.cleaned_data["is_retried"], by=request.member
+    )
+    if count:
+        words = ngettext(
+            "%(count)d email will be tried again.", "%(count)d emails will be tried again.", count
+        )
+        messages.success(request, words % {"count": count})
+
+
+def _stored(request: MemberRequest, form: DomainForm) -> bool:
+    try:
+        arranging.put_domain(form.save(commit=False), by=request.member)
+    except RequestRefused as refusal:
+        form.add_error(None, str(refusal))
+        return False
+    messages.success(request, _("Saved."))
+    return True

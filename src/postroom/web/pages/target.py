@@ -1,0 +1,31 @@
+"""What arrived at the built-in SMTP target."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from postroom.flows import target_view
+from postroom.web.membership import MemberRequest, for_operators
+
+
+@require_safe
+@for_operators
+def target_list(request: MemberRequest) -> HttpResponse:
+    """The mails it was given, newest first, all or those for one address."""
+    if not target_view.exists():
+        raise Http404
+    address = request.GET.get("address", "").strip()
+    context = {"mails": target_view.arrived(address), "address": address}
+    return render(request, "postroom/target.html", context)
+
+
+@require_safe
+@for_operators
+def target_mail(request: MemberRequest, mail_id: str) -> HttpResponse:
+    """One mail as it arrived."""
+    mail = target_view.arrived_whole(mail_id)
+    if mail is None:
+        raise Http404
+    return render(request, "postroom/target_mail.html", {"mail": mail})

@@ -1,0 +1,100 @@
+"""The composer: what is said, and who will be told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.datastructures import MultiValueDict
+from django.views.decorators.http import require_POST
+
+from postroom.conversations.models import Contact, Record
+from postroom.conversations.storage import Upload
+from postroom.flows import posting, recording
+from postroom.web.chatter import chatter, contact_of
+from postroom.web.forms import ComposerForm
+from postroom.web.membership import MemberRequest, for_members
+from postroom.web.pages.records import mine
+from postroom.workspaces.refusals import RequestRefused
+
+
+@require_POST
+@for_members
+def post_message(request: MemberRequest, pk: int) -> HttpResponse:
+    """Say it. Naming an outsider on an internal note asks first."""
+    record = mine(request, pk)
+    form = _form(request)
+    if not form.is_valid():
+        return chatter(request, record, form=form)
+    try:
+        with transaction.atomic():
+            message = posting.post(_draft(request, record, form))
+    except posting.OutsidersNamed as warning:
+        return chatter(request, record, form=form, outsiders=warning.contacts)
+    except RequestRefused as refusal:
+        form.add_error(None, str(refusal))
+        return chatter(request, record, form=form)
+    return redirect(f"{reverse('record', args=[pk])}#message-{message.pk}")
+
+
+@require_POST
+@for_members
+def preview_message(request: MemberRequest, pk: int) -> HttpResponse:
+    """Who would be told, how, and who not and why; nothing is written."""
+    record = mine(request, pk)
+    form = _form(request)
+    preview = _preview(request, record, form) if form.is_valid() else None
+    if request.htmx:
+        return render(request, "postroom/_preview.html", {"form": form, "preview": preview, "record": record})
+    return chatter(request, record, form=form, preview=preview)
+
+
+def _preview(request: MemberRequest, record: Record, form: ComposerForm) -> posting.Preview | None:
+    with transaction.atomic():
+        try:
+            return posting.preview(_draft(request, record, form, are_files_read=False))
+        except RequestRefused as refusal:
+            form.add_error(None, str(refusal))
+            return None
+        finally:
+            transaction.set_rollback(True)  # contacts made for addresses that were only typed
+
+
+def _form(request: MemberRequest) -> ComposerForm:
+    files: MultiValueDict[str, Any] = request.FILES
+    return ComposerForm(request.POST, files)
+
+
+def _draft(
+    request: MemberRequest, record: Record, form: ComposerForm, *, are_files_read: bool = True
+) -> posting.Draft:
+    said = form.cleaned_data
+    return posting.Draft(
+        workspace=record.workspace,
+        record=record,
+        author=contact_of(request),
+        member=request.member,
+        text=said["body"],
+        subtype_key=said["kind"],
+        stream=said["stream"] or None,
+        named=_named(record, form),
+        attachments=_uploads(form) if are_files_read else (),
+        are_outsiders_confirmed=said["are_outsiders_confirmed"],
+    )
+
+
+def _named(record: Record, form: ComposerForm) -> list[Contact]:
+    return [
+        recording.contact_for(record.workspace, mailbox.addr_spec, mailbox.display_name)
+        for mailbox in form.cleaned_data["named"]
+    ]
+
+
+def _uploads(form: ComposerForm) -> list[Upload]:
+    return [
+        Upload(file.name or "file", file.content_type or "application/octet-stream", file.read())
+        for file in form.cleaned_data["attached"]
+    ]

@@ -1,0 +1,105 @@
+"""The addresses of all pages."""
+
+from allauth.account import views as account  # type: ignore[import-untyped]
+from django.urls import URLPattern, URLResolver, path, re_path
+
+from postroom.web.pages import (
+    aliases,
+    attachments,
+    delivery,
+    emails,
+    inbox,
+    incoming,
+    people,
+    preferences,
+    probes,
+    records,
+    settings,
+    target,
+    why,
+    writing,
+)
+
+_account = [
+    path("accounts/login/", account.login, name="account_login"),
+    path("accounts/logout/", account.logout, name="account_logout"),
+    path("accounts/inactive/", account.account_inactive, name="account_inactive"),
+    path("accounts/signup/", account.signup, name="account_signup"),
+    path("accounts/reauthenticate/", account.reauthenticate, name="account_reauthenticate"),
+    path("accounts/password/change/", account.password_change, name="account_change_password"),
+    path("accounts/password/set/", account.password_set, name="account_set_password"),
+    path("accounts/password/reset/", account.password_reset, name="account_reset_password"),
+    path("accounts/password/reset/done/", account.password_reset_done, name="account_reset_password_done"),
+    path(
+        "accounts/password/reset/key/done/",
+        account.password_reset_from_key_done,
+        name="account_reset_password_from_key_done",
+    ),
+    re_path(
+        r"^accounts/password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
+        account.password_reset_from_key,
+        name="account_reset_password_from_key",
+    ),
+]
+
+_conversations = [
+    path("", inbox.inbox, name="inbox"),
+    path("inbox/read", inbox.mark_read, name="mark_read"),
+    path("records", records.record_list, name="records"),
+    path("records/<int:pk>", records.record, name="record"),
+    path("records/<int:pk>/messages", writing.post_message, name="post_message"),
+    path("records/<int:pk>/preview", writing.preview_message, name="preview_message"),
+    path("records/<int:pk>/followers", records.add_follower, name="add_follower"),
+    path(
+        "records/<int:pk>/followers/<int:contact_pk>/remove", records.remove_follower, name="remove_follower"
+    ),
+    path(
+        "records/<int:pk>/followers/<int:contact_pk>/subtypes",
+        records.choose_subtypes,
+        name="choose_subtypes",
+    ),
+    path("messages/<int:pk>/delivery", delivery.delivery, name="delivery"),
+    path("messages/<int:pk>/icon", delivery.icon, name="delivery_icon"),
+    path("messages/<int:pk>/send", delivery.send_and_close, name="send_and_close"),
+    path("messages/<int:pk>/ignore", delivery.ignore_all, name="ignore_all"),
+    path("attachments/<int:pk>", attachments.attachment, name="attachment"),
+]
+
+_mail = [
+    path("emails", emails.email_list, name="emails"),
+    path("emails/retry", emails.retry, name="emails_retry"),
+    path("emails/send-now", emails.send_now, name="emails_send_now"),
+    path("emails/cancel", emails.cancel, name="emails_cancel"),
+    path("incoming", incoming.incoming_log, name="incoming"),
+    path("incoming/<int:pk>", incoming.received, name="received"),
+    path("why", why.why, name="why"),
+    path("target", target.target_list, name="target"),
+    path("target/<str:mail_id>", target.target_mail, name="target_mail"),
+]
+
+_settings = [
+    path("workspaces", preferences.workspaces, name="workspaces"),
+    path("preferences", preferences.preferences, name="preferences"),
+    path("preferences/language", preferences.language, name="language"),
+    path("settings", settings.workspace, name="settings"),
+    path("settings/domains", settings.domains, name="domains"),
+    path("settings/domains/<int:pk>", settings.domain, name="domain"),
+    path("settings/aliases", aliases.aliases, name="aliases"),
+    path("settings/aliases/new", aliases.new_alias, name="new_alias"),
+    path("settings/aliases/<int:pk>", aliases.alias, name="alias"),
+    path("settings/aliases/<int:pk>/remove", aliases.remove_alias, name="remove_alias"),
+    path("settings/members", people.members, name="members"),
+    path("settings/members/<int:pk>/reset-link", people.reset_link, name="reset_link"),
+    path("settings/members/<int:pk>/deactivate", people.deactivate, name="deactivate"),
+    path("settings/keys", people.keys, name="keys"),
+    path("settings/keys/<int:pk>/revoke", people.revoke_key, name="revoke_key"),
+    path("settings/parameters", settings.parameters_page, name="parameters"),
+    path("settings/capture", settings.capture, name="capture"),
+]
+
+_probes = [
+    path("livez", probes.livez, name="livez"),
+    path("readyz", probes.readyz, name="readyz"),
+]
+
+urlpatterns: list[URLPattern | URLResolver] = [*_conversations, *_mail, *_settings, *_probes, *_account]
