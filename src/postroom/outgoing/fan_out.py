@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from django.db.models import BigIntegerField, Case, F, Q, QuerySet, Value, When
+from django.db.models.expressions import Combinable
 
-from postroom.conversations.models import Contact, Message
+from postroom.conversations.models import Message
 from postroom.conversations.models.records import Stream
 from postroom.outgoing.letters import Frame, letter
 from postroom.outgoing.models import Email, Lane, Rendition, Tally
 from postroom.wire.compose import Template, compile_letter
 from postroom.workspaces.insert_selected import insert_selected
 
+if TYPE_CHECKING:
+    from postroom.conversations.recipients import Candidate
+
 Kinds = Mapping[tuple[str, str], Rendition]
 """Renditions by language and layout."""
 
 
-def write_renditions(frame: Frame, rows: QuerySet[Contact]) -> Kinds:
+def write_renditions(frame: Frame, rows: QuerySet[Candidate]) -> Kinds:
     """Compose what these recipients (with `spoken` and `layout`) need, once each."""
-    wanted = sorted(set(rows.order_by().values_list("spoken", "layout").distinct()))  # type: ignore[misc]
+    wanted = sorted(set(rows.order_by().values_list("spoken", "layout").distinct()))
     made = [
         rendition_of(frame.message, compile_letter(letter(frame, language, layout)), language, layout)
         for language, layout in wanted
@@ -42,11 +47,11 @@ def rendition_of(message: Message, template: Template, language: str, layout: st
     )
 
 
-def write_emails(message: Message, rows: QuerySet[Contact], renditions: Kinds, lane: Lane) -> int:
+def write_emails(message: Message, rows: QuerySet[Candidate], renditions: Kinds, lane: Lane) -> int:
     """One Email for each recipient (with `spoken`, `layout` and `why`), and the tally; returns how many."""
     count = 0
     if renditions:
-        of_each = {
+        of_each: dict[str, Combinable] = {
             "rendition": _choice_of(renditions),
             "address": F("address_id"),
             "contact": F("pk"),

@@ -89,7 +89,7 @@ def _ancestors(message: Message) -> list[str]:
     parent = message.parent
     if parent is None:
         return []
-    before = Message.objects.filter(record_id=parent.record_id, pk__lt=parent.pk)
+    before = Message.objects.filter(record=parent.record, pk__lt=parent.pk)
     found = before.exclude(subtype__is_internal=True).order_by("-pk").values_list("message_id", flat=True)
-    earlier = list(found[: ANCESTORS - 1]) if parent.record_id else []
+    earlier = list(found[: ANCESTORS - 1]) if parent.record else []
     return [*reversed(earlier), parent.message_id]

@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 if TYPE_CHECKING:
-    from postroom.outgoing.models import Email
+    from postroom.outgoing.models import Email  # noqa: F401 (named in the base class)
     from postroom.workspaces.models import Member
 
 

@@ -27,7 +27,7 @@ def lane_of(workspace: Workspace, stream: Stream | str) -> Lane:
 
 
 def relay_of(server: MailServer) -> Relay | None:
-    """How to reach a server; None if RELAY_URL is not set. Raises ValueError, naming the remedy, if it is wrong."""
+    """How to reach a server; None without a RELAY_URL. Raises ValueError, naming the remedy."""
     url: str = settings.POSTROOM_RELAY_URL
     return _relay(url, settings.POSTROOM_MAIL_DOMAIN) if url else None
 

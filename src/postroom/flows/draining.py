@@ -1,0 +1,217 @@
+"""One run over a server's lanes: claim, send and write back overlap, on kept connections."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import uuid
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, TypeVar
+
+from django.db import connections
+
+from postroom import engine
+from postroom.flows import writing_back
+from postroom.outgoing import claiming, recovering
+from postroom.outgoing.claiming import Claim
+from postroom.outgoing.copies import Copies
+from postroom.outgoing.feed import OutgoingFeed
+from postroom.outgoing.journal import Journal
+from postroom.outgoing.models import MailServer
+from postroom.smtp.client import Connections
+from postroom.smtp.errors import RelayUnreachable
+from postroom.smtp.relay import Relay
+from postroom.wire.reply import Outcome
+
+LOW_WATER = 100
+WRITE_BACK_SECONDS = 0.05
+LOOK_SECONDS = 0.5
+T = TypeVar("T")
+
+
+class Drain:
+    """Use as `async with`: leaving it settles and gives back everything, whatever happened inside.
+
+    `next_at` is when the lanes want to be asked again, `failure` what kept the server from being reached.
+    """
+
+    def __init__(
+        self, server: MailServer, relay: Relay, *, linger_seconds: float, run_seconds: float
+    ) -> None:
+        self.server = server
+        self.linger_seconds = linger_seconds
+        self.run_seconds = run_seconds
+        self.lease = uuid.uuid4().hex
+        self.loop = asyncio.get_running_loop()
+        self.store = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self.turn = asyncio.Event()
+        self.journal = Journal(recovering.journal_folder(), self.lease)
+        self.copies = Copies()
+        self.feed = OutgoingFeed(self.copies, self.journal, notify=self.turn.set)
+        self.pools = _pools(relay, self.feed, server.connection_limit)
+        self.next_at: datetime | None = None
+        self.failure: RelayUnreachable | None = None
+        self.is_dry = False
+        self.last_lane_id = 0
+        self.claiming: asyncio.Task[None] | None = None
+        self.writing: asyncio.Task[None] | None = None
+        self.listening: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Drain:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connections, write back what they brought, give back what never left."""
+        try:
+            await self._end_tasks()
+            left = self.feed.close()
+            await asyncio.gather(*(pool.close() for pool in self.pools))
+            await self._write_back()
+            is_shown = self.failure is not None
+            email_ids = [email.email_id for email in left]
+            await self.in_store(claiming.release, self.lease, email_ids, is_shown=is_shown)
+            if not await self.in_store(claiming.held_under, self.lease):
+                self.journal.remove()  # else something could not be written back, and recovery needs it
+        finally:
+            self.journal.close()
+            await self.in_store(connections.close_all)
+            self.store.shutdown(wait=False)
+
+    async def in_store(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        """Run something that uses the database in this run's own thread."""
+        return await self.loop.run_in_executor(self.store, functools.partial(function, *arguments, **named))
+
+    async def claim(self) -> bool:
+        """Take more in hand; False if nothing is due."""
+        wanted = claiming.LONGEST_CLAIM - self.feed.waiting_count
+        got = await self.in_store(
+            claiming.claim, self.server.pk, self.lease, limit=wanted, after_lane_id=self.last_lane_id
+        )
+        self.last_lane_id, self.next_at = got.last_lane_id, got.next_at
+        emails = await self.in_store(writing_back.without_captured, self.lease, got.emails)
+        texts = await self.in_store(self.copies.load, emails)
+        self.feed.add(emails)
+        self.copies.keep(texts, self.feed.renditions())
+        self.is_dry = not got.emails
+        return bool(emails) or self._is_more_due(got)
+
+    async def send(self) -> None:
+        """Send until nothing is due, nothing is on its way and no wake-up came for a while."""
+        self.failure = await self._first_connection()
+        if self.failure is not None:
+            return
+        self.listening = self._task(self._listen())
+        yield_at = self.loop.time() + self.run_seconds
+        while not self._is_over():
+            is_yielding = self.loop.time() > yield_at or engine.is_stopping()
+            self._keep_going(is_yielding=is_yielding)
+            if is_yielding and self.loop.time() > yield_at + 2 and not engine.is_stopping():
+                yield_at = (
+                    self.loop.time() + self.run_seconds
+                )  # a slow answer must not keep the others waiting
+            if not await self._wait(is_yielding=is_yielding):
+                return
+
+    async def _first_connection(self) -> RelayUnreachable | None:
+        try:
+            await self.pools[0].start()
+        except RelayUnreachable as failure:
+            return failure
+        await self.in_store(writing_back.server_was_reached, self.server.pk)
+        return None
+
+    def _is_over(self) -> bool:
+        """Is the server gone, and everything that was on its way settled?"""
+        self.failure = self.pools[0].failure
+        for pool in self.pools:
+            if pool.fault is not None:
+                raise pool.fault
+        return self.failure is not None and not self.feed.flying
+
+    def _keep_going(self, *, is_yielding: bool) -> None:
+        for task in (self.claiming, self.writing):
+            if task is not None and task.done():
+                task.result()  # a database that fails ends the run; the journal knows what was sent
+        if (self.feed.ended or self.feed.unsendable) and _is_free(self.writing):
+            self.writing = self._task(self._write_back())
+        is_wanted = self.feed.waiting_count < LOW_WATER and not self.is_dry and not is_yielding
+        if is_wanted and self.failure is None and _is_free(self.claiming):
+            self.claiming = self._task(self._claim_and_kick())
+
+    async def _wait(self, *, is_yielding: bool) -> bool:
+        """Wait for the next thing to do; False if there is none."""
+        is_quiet = self.feed.is_empty and _is_free(self.writing) and _is_free(self.claiming)
+        if is_quiet and (is_yielding or (self.is_dry and not await self._linger())):
+            return False
+        if not is_quiet:
+            await self._turn(LOOK_SECONDS if not self.feed.ended else WRITE_BACK_SECONDS)
+            if self.is_dry and self._is_due():
+                self.is_dry = False
+        return True
+
+    async def _linger(self) -> bool:
+        """Keep the connections for a moment: an answer often follows soon."""
+        if self.listening is None or self.listening.done():
+            return False
+        await self._turn(self.linger_seconds)
+        return not self.is_dry
+
+    async def _turn(self, seconds: float) -> None:
+        timer = self.loop.call_later(seconds, self.turn.set)
+        await self.turn.wait()
+        timer.cancel()
+        self.turn.clear()
+
+    async def _listen(self) -> None:
+        """A wake-up during the run is urgent mail that should not wait for its end."""
+        while await engine.next_wake(self.server.engine_lane, 3600):
+            self.is_dry = False
+            self.turn.set()
+        self.turn.set()
+
+    async def _claim_and_kick(self) -> None:
+        await self.claim()
+        self._kick()
+
+    def _kick(self) -> None:
+        for pool in self.pools:
+            pool.kick()
+
+    async def _write_back(self) -> None:
+        ended, unsendable = self.feed.take_ended()
+        if any(pool.failure for pool in self.pools):
+            untouched = [each.email.email_id for each in ended if each.outcome is Outcome.UNREACHABLE]
+            ended = [each for each in ended if each.outcome is not Outcome.UNREACHABLE]
+            await self.in_store(claiming.release, self.lease, untouched, is_shown=True)
+            self.is_dry = self.is_dry and not untouched
+        await self.in_store(writing_back.write_back, self.lease, ended, unsendable)
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self.loop.create_task(work)
+        task.add_done_callback(lambda _: self.turn.set())
+        return task
+
+    async def _end_tasks(self) -> None:
+        if self.listening is not None:
+            self.listening.cancel()
+        tasks = [task for task in (self.claiming, self.writing, self.listening) if task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _is_due(self) -> bool:
+        return self.next_at is not None and self.next_at <= writing_back.clock()
+
+    def _is_more_due(self, got: Claim) -> bool:
+        return bool(got.emails) and self._is_due()
+
+
+def _pools(relay: Relay, feed: OutgoingFeed, limit: int) -> list[Connections]:
+    """The server's connections, a quarter of them for urgent mail alone: it never waits behind bulk."""
+    kept = limit // 4
+    pools = [Connections(relay, feed, feed, limit=limit - kept)]
+    return [*pools, Connections(relay, feed.urgent_only(), feed, limit=kept)] if kept else pools
+
+
+def _is_free(task: asyncio.Task[None] | None) -> bool:
+    return task is None or task.done()

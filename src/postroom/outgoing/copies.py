@@ -1,0 +1,77 @@
+"""From a claimed Email to the octets of its copy: substitution only, nothing is composed here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from postroom.outgoing.claiming import Claimed
+from postroom.outgoing.models import Rendition
+from postroom.smtp.mail import MailObject
+from postroom.wire.address import Mailbox
+from postroom.wire.tokens import Signer
+from postroom.workspaces import tokens
+from postroom.workspaces.models import MailDomain
+
+
+class Unsendable(Exception):
+    """This Email has no octets to send; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The octets of a rendition with their placeholders, and its own return path if it has one."""
+
+    octets: bytes
+    reverse_path: str
+
+
+class Copies:
+    """Each recipient's copy: `load` reads (in any thread), `keep` takes over, `mail_object` substitutes."""
+
+    def __init__(self) -> None:
+        self._signers: dict[int, Signer] = {}
+        self._texts: Mapping[int, Text] = {}
+        self._bounce_boxes: dict[int, tuple[str, str]] = {}
+
+    def load(self, emails: Iterable[Claimed]) -> Mapping[int, Text]:
+        """Read the renditions and the bounce addresses that these Emails need."""
+        emails = list(emails)
+        self._load_workspaces({email.workspace_id for email in emails} - self._signers.keys())
+        known = self._texts
+        wanted = {email.rendition_id for email in emails if email.rendition_id} - known.keys()
+        rows = Rendition.objects.filter(pk__in=wanted).values_list("pk", "octets", "reverse_path")
+        return {pk: Text(bytes(octets), reverse_path) for pk, octets, reverse_path in rows}
+
+    def keep(self, loaded: Mapping[int, Text], needed: Collection[int | None]) -> None:
+        """Add what was loaded and drop what no waiting Email needs any more."""
+        kept = {pk: text for pk, text in self._texts.items() if pk in needed}
+        self._texts = {**kept, **loaded}
+
+    def mail_object(self, email: Claimed) -> MailObject:
+        """One recipient's copy and its envelope. Raises Unsendable."""
+        text = self._texts.get(email.rendition_id or 0)
+        if text is None:
+            raise Unsendable("The text of this email is no longer stored. Write the message again.")
+        signer = self._signers[email.workspace_id]
+        to = Mailbox(email.contact_name or "", email.addr_spec).header()
+        content = text.octets % {b"to": to, b"copy": signer.copy_mark(email.email_id).encode()}
+        reverse_path = text.reverse_path or self.reverse_path(email)
+        return MailObject(email.email_id, reverse_path.encode(), email.addr_spec.encode(), content)
+
+    def reverse_path(self, email: Claimed) -> str:
+        """The signed address that a bounce of this very attempt comes back to."""
+        if email.workspace_id not in self._bounce_boxes:
+            raise Unsendable("The workspace has no default mail domain. Choose one in its settings.")
+        local_part, domain = self._bounce_boxes[email.workspace_id]
+        token = self._signers[email.workspace_id].return_path(email.email_id, email.number)
+        return f"{local_part}+{token}@{domain}"
+
+    def _load_workspaces(self, workspace_ids: set[int]) -> None:
+        domains = MailDomain.objects.filter(workspace_id__in=workspace_ids, is_default=True)
+        for workspace_id, local_part, domain in domains.values_list(
+            "workspace_id", "bounce_local_part", "domain"
+        ):
+            self._bounce_boxes[workspace_id] = (local_part, domain)
+        for workspace_id in workspace_ids:
+            self._signers[workspace_id] = tokens.signer(workspace_id)

@@ -1,0 +1,131 @@
+"""What waits in memory between claim and connection, and what comes back: urgent first, with room for it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from postroom.outgoing.claiming import Claimed
+from postroom.outgoing.copies import Copies, Unsendable
+from postroom.outgoing.journal import Journal
+from postroom.outgoing.settling import Ended
+from postroom.smtp.mail import MailObject, Settled
+from postroom.wire.reply import Reply
+
+GROUP = 100
+
+
+class OutgoingFeed:
+    """Feed and journal of one drain; `notify` is called when something is to be written back, or all is done."""
+
+    def __init__(self, copies: Copies, journal: Journal, *, notify: Callable[[], None]) -> None:
+        self.copies = copies
+        self.journal = journal
+        self.notify = notify
+        self.is_open = True
+        self.urgent: deque[Claimed] = deque()
+        self.bulk: deque[Claimed] = deque()
+        self.flying: dict[int, tuple[Claimed, str]] = {}
+        self.ended: list[Ended] = []
+        self.unsendable: list[tuple[Claimed, str]] = []
+
+    @property
+    def waiting_count(self) -> int:
+        """How many Emails are claimed and not on their way."""
+        return len(self.urgent) + len(self.bulk)
+
+    @property
+    def is_empty(self) -> bool:
+        """Is nothing claimed, on its way or to be written back?"""
+        return not (self.urgent or self.bulk or self.flying or self.ended or self.unsendable)
+
+    def add(self, emails: Iterable[Claimed]) -> None:
+        """Take claimed Emails in."""
+        for email in emails:
+            (self.urgent if email.is_urgent else self.bulk).append(email)
+
+    def renditions(self) -> set[int | None]:
+        """The renditions that waiting Emails need."""
+        return {email.rendition_id for queue in (self.urgent, self.bulk) for email in queue}
+
+    def close(self) -> list[Claimed]:
+        """Hand out nothing more; return what was claimed and never left."""
+        self.is_open = False
+        left = [*self.urgent, *self.bulk]
+        self.urgent.clear()
+        self.bulk.clear()
+        return left
+
+    def take_ended(self) -> tuple[list[Ended], list[tuple[Claimed, str]]]:
+        """What is to be written back: attempts that ended, and Emails that cannot be sent."""
+        ended, self.ended = self.ended, []
+        unsendable, self.unsendable = self.unsendable, []
+        return ended, unsendable
+
+    # What the connections call.
+
+    def next(self) -> MailObject | None:
+        """The next copy, urgent first; None if nothing may leave now."""
+        while (email := self._pick()) is not None:
+            if (mail := self._copy(email)) is not None:
+                return mail
+        return None
+
+    def next_urgent(self) -> MailObject | None:
+        """The next copy of urgent mail; None if there is none."""
+        while self.is_open and self.urgent:
+            if (mail := self._copy(self.urgent.popleft())) is not None:
+                return mail
+        return None
+
+    def urgent_only(self) -> UrgentFeed:
+        """The same feed for connections that carry urgent mail only."""
+        return UrgentFeed(self)
+
+    def begun(self, key: int) -> None:
+        """Note that the content leaves."""
+        self.journal.begun(key, self.flying[key][0].number)
+
+    def replied(self, key: int, reply: Reply) -> None:
+        """Note the answer."""
+        self.journal.replied(key, self.flying[key][0].number, reply)
+
+    def settled(self, settled: Settled) -> None:
+        """Take an outcome back."""
+        email, reverse_path = self.flying.pop(settled.key)
+        self.ended.append(
+            Ended(email, settled.outcome, settled.reply, reverse_path, settled.seconds, settled.was_tls)
+        )
+        if len(self.ended) >= GROUP or not self.flying:
+            self.notify()
+
+    def _pick(self) -> Claimed | None:
+        if not self.is_open:
+            return None
+        queue = self.urgent or self.bulk
+        return queue.popleft() if queue else None
+
+    def _copy(self, email: Claimed) -> MailObject | None:
+        """Put one recipient's copy together and note that it is on its way; None if that cannot be done."""
+        try:
+            mail = self.copies.mail_object(email)
+        except Unsendable as reason:
+            self._cannot(email, str(reason))
+        except Exception as error:  # one copy that cannot be made must not stop the others
+            self._cannot(email, f"This email could not be put together ({type(error).__name__}: {error}).")
+        else:
+            self.flying[email.email_id] = (email, mail.reverse_path.decode())
+            return mail
+        return None
+
+    def _cannot(self, email: Claimed, reason: str) -> None:
+        self.unsendable.append((email, reason))
+        self.notify()
+
+
+class UrgentFeed:
+    """The urgent part of a feed; outcomes go the same way."""
+
+    def __init__(self, feed: OutgoingFeed) -> None:
+        self.next = feed.next_urgent
+        self.settled = feed.settled

@@ -1,0 +1,48 @@
+"""A mail that a program has written is made fit to be sent. Only its header block is touched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+from postroom.wire.compose import COPY_HEADER, Template
+
+_FIELD_START = re.compile(rb"[!-9;-~]+[ \t]*:")
+_ALWAYS_DROPPED = frozenset(
+    {b"bcc", b"resent-bcc", b"return-path", b"x-postroom-record", COPY_HEADER.lower().encode()}
+)
+
+__all__ = ["Template", "split", "template_of"]
+
+
+def split(raw: bytes) -> tuple[bytes, bytes]:
+    """The header block (ending in a line end) and the rest, which starts with the empty line."""
+    octets = re.sub(rb"\r\n|\r|\n", b"\r\n", raw)
+    if octets.startswith(b"\r\n"):
+        return b"", octets
+    head, gap, body = octets.partition(b"\r\n\r\n")
+    return (head + b"\r\n", b"\r\n" + body) if gap else (octets.removesuffix(b"\r\n") + b"\r\n", b"\r\n")
+
+
+def template_of(raw: bytes, *, added: Sequence[bytes], dropped: Collection[str] = ()) -> Template:
+    """The mail as a template whose one placeholder is the mark of each copy.
+
+    `added` are whole header lines without line ends, put first; fields named in `dropped` go, and so does
+    what nobody but us may say or see: Bcc, Return-Path and our own marks.
+    """
+    head, rest = split(raw)
+    gone = _ALWAYS_DROPPED | {name.lower().encode() for name in dropped}
+    kept = [line for line in _fields(head) if line.partition(b":")[0].strip().lower() not in gone]
+    literal = Template.literal(b"".join([*(line + b"\r\n" for line in added), *kept]) + rest)
+    return Template(f"{COPY_HEADER}: %(copy)b\r\n".encode() + literal.octets, ("copy",))
+
+
+def _fields(head: bytes) -> list[bytes]:
+    """Each field with its folded lines; what stands before the first field is no header and is left out."""
+    fields: list[bytes] = []
+    for line in head.splitlines(keepends=True):
+        if line[:1] in b" \t" and fields:
+            fields[-1] += line
+        elif _FIELD_START.match(line):
+            fields.append(line)
+    return fields

@@ -1,0 +1,69 @@
+"""What becomes of Emails whose worker is gone: by its journal as far as that tells, else uncertain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from django.conf import settings
+
+from postroom.outgoing import claiming, journal
+from postroom.outgoing.claiming import Claimed
+from postroom.outgoing.journal import Notes, Try
+from postroom.outgoing.retry import RetryPolicy
+from postroom.outgoing.settling import Ended, Settlement, settle
+from postroom.wire.reply import Outcome
+
+GROUP = 200
+
+
+def journal_folder() -> Path:
+    """Where the workers of this data folder keep their journals."""
+    return Path(settings.POSTROOM_DATA) / "journal"
+
+
+def recover(
+    *, is_alone: bool, now: datetime, policy_of: Callable[[int], RetryPolicy]
+) -> Iterator[Settlement]:
+    """Settle the leases of workers that are gone; one Settlement per group written.
+
+    A journal left behind on this machine settles its lease: noted replies count, content that was begun is
+    uncertain, the rest is due again. A lease without a journal here is wholly uncertain, once nobody else can
+    have it: `is_alone` says that no other machine sends from this database, else its time must be over.
+    """
+    for left in journal.left_behind(journal_folder()):
+        try:
+            yield from _settle_lease(left.notes, now, policy_of)
+        except BaseException:
+            left.close()
+            raise
+        left.remove()
+    for lease, is_over in claiming.leases():
+        if (is_alone or is_over) and not journal.is_live(journal_folder(), lease):
+            yield from _settle_lease(Notes(lease, is_complete=False), now, policy_of)
+
+
+def _settle_lease(
+    notes: Notes, now: datetime, policy_of: Callable[[int], RetryPolicy]
+) -> Iterator[Settlement]:
+    ended, untouched = [], []
+    for email in claiming.held_under(notes.lease):
+        known = _as_noted(email, notes)
+        if known is None:
+            untouched.append(email.email_id)
+        else:
+            ended.append(known)
+    claiming.release(notes.lease, untouched)
+    for start in range(0, len(ended), GROUP):
+        yield settle(notes.lease, ended[start : start + GROUP], now=now, policy_of=policy_of)
+
+
+def _as_noted(email: Claimed, notes: Notes) -> Ended | None:
+    """How the attempt ended as far as the journal tells; None if it never began."""
+    one = Try(email.email_id, email.number)
+    if reply := notes.replies.get(one):
+        return Ended(email, reply.outcome, reply)
+    if one in notes.begun or not notes.is_complete:
+        return Ended(email, Outcome.UNCERTAIN, None)
+    return None

@@ -1,0 +1,203 @@
+"""Writing outcomes back: a group of Emails, their Attempts and their Tallies in one transaction.
+
+Nothing here makes a model object per row, and nothing is written for an Email whose lease is no longer ours.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db import connection, transaction
+from django.db.models import F, Value
+from django.db.models.functions import Coalesce
+
+from postroom.outgoing import tallies
+from postroom.outgoing.claiming import Claimed
+from postroom.outgoing.models import Attempt, Email, FailureKind, State
+from postroom.outgoing.retry import History, RetryPolicy, Verdict, verdict_on, words_of
+from postroom.outgoing.tallies import Move
+from postroom.wire.reply import Outcome, Reply
+
+_REMOTE_ID = re.compile(
+    r"queued as <?([^\s<>;]{1,120})|\bid=<?([^\s<>;]{1,120})|^Ok:? ([0-9A-Za-z-]{16,120})$", re.I
+)
+_ATTEMPT_COLUMNS = (
+    "workspace_id", "email_id", "number", "at", "addr_spec", "server_name", "reverse_path", "remote_id",
+    "outcome", "code", "enhanced", "text", "seconds", "is_tls",
+)  # fmt: skip
+
+
+class Ended(NamedTuple):
+    """How one claimed Email's attempt ended; `reply` is None where the server gave none."""
+
+    email: Claimed
+    outcome: Outcome
+    reply: Reply | None
+    reverse_path: str = ""
+    seconds: float = 0.0
+    was_tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What was written: how many Emails, and the messages that have a new Delivery Failed."""
+
+    count: int
+    failed_message_ids: frozenset[int]
+
+
+class _Judged(NamedTuple):
+    ended: Ended
+    verdict: Verdict
+
+
+def settle(
+    lease: str,
+    ended: Sequence[Ended],
+    *,
+    now: datetime,
+    policy_of: Callable[[int], RetryPolicy],
+) -> Settlement:
+    """Write the outcomes that a lease's worker brought back. `policy_of` gives a workspace's retry policy."""
+    with transaction.atomic():
+        ours = _still_under(lease, [each.email.email_id for each in ended])
+        judged = [
+            _Judged(each, _judge(each, policy_of, now)) for each in ended if each.email.email_id in ours
+        ]
+        _write_sent([each for each in judged if each.verdict.state == State.SENT], now)
+        _write_others([each for each in judged if each.verdict.state != State.SENT], now)
+        _write_attempts([each.ended for each in judged], now)
+        tallies.move(
+            Move(e.email.message_id, State.OUTGOING, v.state) for e, v in judged if v.state != State.OUTGOING
+        )
+    return Settlement(len(judged), _failed(judged))
+
+
+def give_up(lease: str, unsendable: Sequence[tuple[Claimed, str]]) -> Settlement:
+    """Fail Emails that cannot be sent at all, each with the reason; no attempt was made."""
+    with transaction.atomic():
+        ours = _still_under(lease, [email.email_id for email, _ in unsendable])
+        mine = [(email, reason) for email, reason in unsendable if email.email_id in ours]
+        for email, reason in mine:
+            Email.objects.filter(pk=email.email_id).update(
+                state=State.FAILED,
+                failure_kind=FailureKind.INVALID,
+                failure_text=reason,
+                is_listed=True,
+                **_FREE,
+            )
+        tallies.move(Move(email.message_id, State.OUTGOING, State.FAILED) for email, _ in mine)
+    return Settlement(len(mine), frozenset(email.message_id for email, _ in mine))
+
+
+def capture(lease: str, emails: Sequence[Claimed]) -> dict[int, int]:
+    """Cancel Emails because the installation or the workspace captures; return how many of each message.
+
+    Must run in the transaction that notes it.
+    """
+    ours = _still_under(lease, [email.email_id for email in emails])
+    Email.objects.filter(pk__in=ours).update(
+        state=State.CANCELLED, cancelled_because="captured", is_listed=True, **_FREE
+    )
+    mine = [email.message_id for email in emails if email.email_id in ours]
+    tallies.move(Move(message_id, State.OUTGOING, State.CANCELLED) for message_id in mine)
+    return {message_id: mine.count(message_id) for message_id in sorted(set(mine))}
+
+
+_FREE = {"lease": "", "leased_until": None}
+
+
+def _still_under(lease: str, email_ids: list[int]) -> set[int]:
+    rows = Email.objects.select_for_update().filter(pk__in=email_ids, lease=lease).order_by("pk")
+    return set(rows.values_list("pk", flat=True))
+
+
+def _judge(ended: Ended, policy_of: Callable[[int], RetryPolicy], now: datetime) -> Verdict:
+    email = ended.email
+    history = History(email.attempt_count, email.uncertain_count, email.first_attempt_at, email.is_urgent)
+    jitter = random.uniform(-1, 1)
+    return verdict_on(ended.outcome, history, policy_of(email.workspace_id), now=now, jitter=jitter)
+
+
+def _failed(judged: Iterable[_Judged]) -> frozenset[int]:
+    return frozenset(ended.email.message_id for ended, verdict in judged if verdict.state == State.FAILED)
+
+
+def _write_sent(judged: Sequence[_Judged], now: datetime) -> None:
+    """Sent: two statements at most. What is deleted when sent leaves the queue page."""
+    for is_auto_deleted in (False, True):
+        email_ids = [e.email.email_id for e, _ in judged if e.email.is_auto_deleted is is_auto_deleted]
+        hidden = {"is_listed": False} if is_auto_deleted else {}
+        if email_ids:
+            Email.objects.filter(pk__in=email_ids).update(
+                state=State.SENT,
+                sent_at=now,
+                attempt_count=F("attempt_count") + 1,
+                first_attempt_at=Coalesce("first_attempt_at", Value(now)),
+                failure_text="",
+                **_FREE,
+                **hidden,
+            )
+
+
+_UPDATE = """UPDATE postroom_email SET state = %s, failure_kind = %s, failure_text = %s, due_at = %s,
+    uncertain_count = uncertain_count + %s, attempt_count = attempt_count + 1, first_attempt_at = %s,
+    is_listed = %s, lease = '', leased_until = NULL WHERE id = %s"""
+
+
+def _write_others(judged: Sequence[_Judged], now: datetime) -> None:
+    """Not sent: every row has a text and a time of its own. Each shows on the queue page from now on."""
+    time = connection.ops.adapt_datetimefield_value
+    rows = [
+        (
+            str(verdict.state),
+            str(verdict.failure_kind),
+            words_of(ended.reply),
+            time(verdict.due_at or now),
+            int(verdict.is_uncertain),
+            time(ended.email.first_attempt_at or now),
+            True,
+            ended.email.email_id,
+        )
+        for ended, verdict in judged
+    ]
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.executemany(_UPDATE, rows)
+
+
+def _write_attempts(ended: Sequence[Ended], now: datetime) -> None:
+    at = now if connection.vendor == "postgresql" else connection.ops.adapt_datetimefield_value(now)
+    rows = [_attempt(each, at) for each in ended]
+    table, columns = Attempt._meta.db_table, ", ".join(_ATTEMPT_COLUMNS)
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+        else:
+            places = ", ".join(["%s"] * len(_ATTEMPT_COLUMNS))
+            cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)
+
+
+def _attempt(ended: Ended, at: Any) -> tuple[Any, ...]:
+    email, outcome, reply, reverse_path, seconds, was_tls = ended
+    code, enhanced, text = (reply.code, str(reply.enhanced or ""), reply.text) if reply else (None, "", "")
+    remote_id = remote_id_of(text) if outcome is Outcome.ACCEPTED else ""
+    return (
+        email.workspace_id, email.email_id, email.number, at, email.addr_spec, email.server_name,
+        reverse_path, remote_id, str(outcome), code, enhanced, text.replace("\0", ""), seconds, was_tls,
+    )  # fmt: skip
+
+
+def remote_id_of(text: str) -> str:
+    """The id under which a server says it took the mail; empty if it names none."""
+    found = _REMOTE_ID.search(text)
+    return next(filter(None, found.groups()), "") if found else ""

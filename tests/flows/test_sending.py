@@ -1,0 +1,246 @@
+"""From the queue to the relay and back into the rows."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.utils import timezone
+
+from postroom import engine
+from postroom.conversations.models import Notification
+from postroom.conversations.models.records import Stream
+from postroom.diagnostics.models import Event
+from postroom.engine.embedded import Engine
+from postroom.flows import sending
+from postroom.outgoing.models import Attempt, Email, Lane
+from postroom.wire.tokens import ReturnPathToken
+from postroom.workspaces import installation, tokens
+from tests.outgoing.queued import RelayDoor, queue, relay, tally_adds_up
+from tests.people import Cast, cast
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def people(transactional_db: None, data_folder: Path) -> Cast:
+    """The cast, in tables that threads can see."""
+    return cast()
+
+
+def send(settings: Any, lane_name: str, door: RelayDoor | None = None) -> tuple[RelayDoor, Any]:
+    """Drain once against a relay; return it and when the lanes come back."""
+
+    async def story() -> tuple[RelayDoor, Any]:
+        async with relay(settings, door) as open_door:
+            return open_door, await asyncio.wait_for(sending.drain(lane_name), 20)
+
+    return asyncio.run(story())
+
+
+def lane_of(email: Email) -> str:
+    """The engine's name for where an Email waits."""
+    return email.lane.server.engine_lane
+
+
+def test_what_is_due_is_sent_and_written_down(people: Cast, settings: Any) -> None:
+    emails = queue(people.workspace, ["ben@example.org", "carla@example.com"])
+    door, next_at = send(settings, lane_of(emails[0]))
+    assert next_at is None
+    assert sorted(path for mail in door.taken for path in mail.forward_paths) == [
+        "ben@example.org",
+        "carla@example.com",
+    ]
+    sent = Email.objects.get(pk=emails[0].pk)
+    assert (sent.state, sent.lease, sent.attempt_count, sent.is_listed) == ("sent", "", 1, False)
+    assert sent.sent_at is not None
+    attempt = Attempt.objects.get(email=sent)
+    assert (attempt.outcome, attempt.code, attempt.enhanced, attempt.number) == ("accepted", 250, "2.0.0", 1)
+    assert attempt.remote_id.startswith("0000000")
+    assert tally_adds_up(emails[0].message)
+
+
+def test_each_copy_names_its_recipient_and_carries_a_signed_return_path(people: Cast, settings: Any) -> None:
+    [email] = queue(people.workspace, ["ben@example.org"])
+    door, _ = send(settings, lane_of(email))
+    [mail] = door.taken
+    assert b"To: Ben Ortiz <ben@example.org>\r\n" in mail.content
+    local_part, _, domain = mail.reverse_path.partition("@")
+    assert domain == people.domain.domain
+    token = tokens.signer(people.workspace.pk).recognise(local_part.removeprefix("bounce+"))
+    assert token == ReturnPathToken(email.pk, 1)
+    mark = mail.content.split(b"X-Postroom-Copy: ")[1].split(b"\r\n")[0].decode()
+    assert tokens.signer(people.workspace.pk).recognise_copy(mark) == email.pk
+
+
+def test_a_550_turns_the_envelope_red_and_tells_author_responsible_and_operators(
+    people: Cast, settings: Any
+) -> None:
+    [email] = queue(
+        people.workspace,
+        ["code-550@example.org"],
+        message={"record": people.record, "author": people.ana_contact},
+    )
+    send(settings, lane_of(email))
+    email.refresh_from_db()
+    assert (email.state, email.failure_kind, email.is_listed) == ("failed", "refused", True)
+    assert email.failure_text == "550 5.1.1 as you asked"
+    assert email.message.tally.is_red
+    told = Notification.objects.filter(message=email.message, kind="failure")
+    assert {row.member_id for row in told} == {people.ana.pk, people.olga.pk}
+
+
+def test_a_450_stays_outgoing_with_a_due_time_and_a_reason(people: Cast, settings: Any) -> None:
+    [email] = queue(people.workspace, ["greylist@example.org"])
+    _, next_at = send(settings, lane_of(email))
+    email.refresh_from_db()
+    assert (email.state, email.attempt_count, email.is_listed) == ("outgoing", 1, True)
+    assert email.failure_text == "450 4.7.1 come back later"
+    assert next_at == email.due_at
+    assert timedelta(seconds=50) < email.due_at - timezone.now() < timedelta(seconds=70)
+    assert tally_adds_up(email.message)
+
+
+def test_an_urgent_mail_without_an_answer_is_sent_once_more_and_then_left_to_people(
+    people: Cast, settings: Any
+) -> None:
+    [email] = queue(people.workspace, ["drop@example.org"])
+    send(settings, lane_of(email))
+    email.refresh_from_db()
+    assert (email.state, email.uncertain_count) == ("outgoing", 1)
+    Email.objects.update(due_at=timezone.now())
+    send(settings, lane_of(email))
+    email.refresh_from_db()
+    assert (email.state, email.failure_kind, email.uncertain_count) == ("failed", "uncertain", 2)
+    assert [row.outcome for row in Attempt.objects.order_by("number")] == ["uncertain", "uncertain"]
+
+
+def test_a_bulk_mail_without_an_answer_is_never_repeated_by_itself(people: Cast, settings: Any) -> None:
+    [email] = queue(people.workspace, ["drop@example.org"], stream=Stream.BULK)
+    send(settings, lane_of(email))
+    email.refresh_from_db()
+    assert (email.state, email.failure_kind) == ("failed", "uncertain")
+
+
+def test_a_server_that_is_down_holds_its_lanes_and_fails_nobody(people: Cast, settings: Any) -> None:
+    [email] = queue(people.workspace, ["ben@example.org"])
+    settings.POSTROOM_RELAY_URL = "smtp://127.0.0.1:1"
+    first = asyncio.run(sending.drain(lane_of(email)))
+    email.refresh_from_db()
+    assert (email.state, email.lease, email.attempt_count, email.is_listed) == ("outgoing", "", 0, True)
+    lane = Lane.objects.get()
+    assert (lane.held_because, lane.held_until) == ("server_unreachable", first)
+    Lane.objects.update(held_until=timezone.now())
+    second = asyncio.run(sending.drain(lane_of(email)))
+    assert first is not None
+    assert second is not None
+    assert second - timezone.now() > first - timezone.now() + timedelta(seconds=10)
+    Lane.objects.update(held_until=timezone.now())
+    door, _ = send(settings, lane_of(email))
+    assert len(door.taken) == 1
+    assert Lane.objects.get().held_until is None
+
+
+def test_without_a_relay_the_lane_says_so_and_nothing_is_claimed(people: Cast, settings: Any) -> None:
+    [email] = queue(people.workspace, ["ben@example.org"])
+    settings.POSTROOM_RELAY_URL = ""
+    assert asyncio.run(sending.drain(lane_of(email))) is not None
+    assert Lane.objects.get().held_because == "no_server"
+    assert Email.objects.listed().get() == email
+    assert sending.recover() == 0
+    assert Lane.objects.get().held_until is None
+
+
+def test_a_capturing_workspace_opens_no_socket(people: Cast, settings: Any) -> None:
+    emails = queue(people.workspace, [f"person{n}@example.org" for n in range(300)])
+    installation.start_capture(workspace=people.workspace)
+    settings.POSTROOM_RELAY_URL = "smtp://127.0.0.1:1"
+    asyncio.run(sending.drain(lane_of(emails[0])))
+    assert Lane.objects.get().held_because == ""
+    assert set(Email.objects.values_list("state", "cancelled_because")) == {("cancelled", "captured")}
+    assert not Attempt.objects.exists()
+    assert sum(event.detail["count"] for event in Event.objects.filter(kind="email.captured")) == 300
+    assert tally_adds_up(emails[0].message)
+
+
+def test_a_text_that_is_gone_fails_its_own_email_only(people: Cast, settings: Any) -> None:
+    emails = queue(people.workspace, ["ben@example.org", "carla@example.com"])
+    Email.objects.filter(pk=emails[0].pk).update(rendition=None)
+    door, _ = send(settings, lane_of(emails[0]))
+    assert len(door.taken) == 1
+    states = dict(Email.objects.values_list("pk", "state"))
+    assert states == {emails[0].pk: "failed", emails[1].pk: "sent"}
+    assert tally_adds_up(emails[0].message)
+
+
+def test_many_claims_go_over_few_connections_and_nothing_is_left(people: Cast, settings: Any) -> None:
+    emails = queue(people.workspace, [f"person{n}@example.org" for n in range(450)], stream=Stream.BULK)
+    door, next_at = send(settings, lane_of(emails[0]))
+    assert next_at is None
+    assert len({path for mail in door.taken for path in mail.forward_paths}) == len(door.taken) == 450
+    assert not Email.objects.exclude(state="sent", lease="").exists()
+    assert Attempt.objects.count() == 450
+    assert tally_adds_up(emails[0].message)
+
+
+def test_an_email_that_is_kept_when_sent_stays_on_the_queue_page(people: Cast, settings: Any) -> None:
+    [email] = queue(
+        people.workspace, ["ben@example.org"], stream=Stream.BULK, message={"is_auto_deleted": False}
+    )
+    send(settings, lane_of(email))
+    email.refresh_from_db()
+    assert (email.state, email.is_listed) == ("sent", True)
+
+
+def test_urgent_mail_overtakes_bulk_that_waits_for_a_slow_answer(
+    people: Cast, settings: Any, data_folder: Path
+) -> None:
+    queue(people.workspace, [f"slow{n}@example.org" for n in range(60)], stream=Stream.BULK)
+    door = RelayDoor()
+
+    def post() -> None:
+        [email] = queue(people.workspace, ["ben@example.org"])
+        engine.wake(lane_of(email))
+        connections.close_all()
+
+    async def story() -> None:
+        async with relay(settings, door):
+            started = Engine(data_folder, [sending.KIND])
+            await started.start()
+            while len(door.taken) < 6:
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(post)
+            while "ben@example.org" not in (path for mail in door.taken for path in mail.forward_paths):
+                await asyncio.sleep(0.01)
+            assert len(door.taken) < 10
+            door.gate.set()
+            await started.stop(5)
+
+    asyncio.run(asyncio.wait_for(story(), 15))
+    assert set(Email.objects.values_list("lease", flat=True)) == {""}
+
+
+def test_what_is_claimed_and_not_sent_is_given_back_when_the_drain_is_cancelled(
+    people: Cast, settings: Any
+) -> None:
+    slow = queue(people.workspace, [f"slow{n}@example.org" for n in range(60)])
+    name = lane_of(slow[0])
+
+    async def story() -> None:
+        async with relay(settings) as door:
+            draining = asyncio.create_task(sending.drain(name))
+            while len(door.taken) < 8:
+                await asyncio.sleep(0.01)
+            draining.cancel()
+            await asyncio.gather(draining, return_exceptions=True)
+
+    asyncio.run(story())
+    assert not Email.objects.exclude(lease="").exists()
+    outcomes = list(Attempt.objects.values_list("outcome", flat=True))
+    assert set(outcomes) == {"uncertain"}
+    assert Email.objects.filter(attempt_count=0, state="outgoing").count() == 60 - len(outcomes)
+    assert tally_adds_up(slow[0].message)
