@@ -10,6 +10,7 @@ _FORBIDDEN: Final = (
 )
 _ONE_FORBIDDEN: Final = re.compile(f"[{_FORBIDDEN}]")
 _SPACES_AND_FORBIDDEN: Final = re.compile(f"[ {_FORBIDDEN}]+")
+_CONTROL: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 _BROKEN_TEXT: Final = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f\\ud800-\\udfff]")
 
 
@@ -28,6 +29,13 @@ def visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return _ONE_FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text.replace("\t", " "))
+
+
+def without_controls(text: str) -> str:
+    """Put a space for each control character of a foreign header; marks of the direction of writing stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _CONTROL.sub(" ", text)
 
 
 def is_visible(text: str) -> bool:
