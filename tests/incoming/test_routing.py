@@ -53,7 +53,7 @@ class Book:
         return named.get(local_part) if domain.workspace_id == 1 else None
 
     def token(self, domain: DomainFacts, text: str) -> ReturnPathToken | ReplyToken | None:
-        known = {"r42": ReplyToken(42), "b7": ReturnPathToken(7, 1)}
+        known: dict[str, ReturnPathToken | ReplyToken] = {"r42": ReplyToken(42), "b7": ReturnPathToken(7, 1)}
         return known.get(text) if domain.workspace_id == 1 else None
 
     def has_sent_from(self, domain: DomainFacts, addr_spec: str) -> bool:
@@ -123,7 +123,7 @@ ANSWERS: dict[str, object] = {"references": ["<ours@demo.example>"]}
         ("bounce+b7@demo.example", Meaning.RETURN_PATH),
         ("catchall+r42@demo.example", Meaning.REPLY),
         ("catchall+forged@demo.example", Meaning.CATCHALL),
-        ("notifications@demo.example", Meaning.SENT_FROM),
+        ("notifications@demo.example", Meaning.SENDER),
         ("ana@demo.example", Meaning.SENT_FROM),
         ("postmaster@demo.example", Meaning.ROLE),
         ("abuse@demo.example", Meaning.ROLE),

@@ -26,7 +26,7 @@ class EventKind(StrEnum):
     RELAYED = "report.relayed"  # the same
     OUTDATED_BOUNCE = "report.outdated"  # the same: it speaks of an earlier attempt or another address
     UNVERIFIED_AUTHOR = (
-        "mail.unverified"  # [received, from] written from one of our own domains, from outside
+        "mail.unverified"  # [received, claimed] written from one of our own domains, from outside
     )
     AUTOMATIC_REPLY = "mail.automatic"  # [received, why] posted as a note, nobody told
 

@@ -21,7 +21,7 @@ WHY_NOT_TOLD: dict[str, Words] = {
     "already_told": gettext_lazy("Not mailed again, because they were in To or Cc of the mail that came in."),
     "same_address": gettext_lazy("Not mailed, because another contact with the same address was."),
     "no_address": gettext_lazy("Not mailed, because the contact has no address."),
-    "automatic": gettext_lazy("Not told, because the message is an automatic answer."),
+    "own_alias": gettext_lazy("Not mailed, because the address is an alias of this workspace itself."),
 }
 WHY_TOLD: dict[str, Words] = {
     "follower": gettext_lazy("Told as a follower"),
@@ -78,4 +78,4 @@ def of_event(kind: str, detail: Mapping[str, Any], actor: str) -> tuple[str, str
 def _said(detail: Mapping[str, Any]) -> str:
     if "before" in detail and "after" in detail:
         return f"{detail['before']} → {detail['after']}"
-    return str(detail.get("text") or detail.get("from") or detail.get("why") or "")
+    return str(detail.get("text") or detail.get("claimed") or detail.get("why") or "")

@@ -39,6 +39,11 @@ class RecentCounts:
         with self._lock:
             return self._current(key)[1]
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._counts.clear()
+
     def _current(self, key: str) -> tuple[float, int]:
         now = self._clock()
         began_at, count = self._counts.get(key, (now, 0))

@@ -11,13 +11,20 @@ from django.db.models.functions import Now
 from postroom.conversations.models import Alias, Contact, Follower, Message, Record
 from postroom.incoming.models import ReceivedEmail, ReceivedState
 from postroom.incoming.places import AliasFacts, DomainFacts
-from postroom.incoming.routing import OPENINGS_WINDOW_SECONDS, Thread
+from postroom.incoming.routing import OPENINGS_WINDOW_SECONDS, IsBounce, IsReply, OpensRecord, Thread
 from postroom.wire.tokens import ReplyToken, ReturnPathToken
 from postroom.workspaces import tokens
 from postroom.workspaces.models import MailDomain
 
 OWN_MODEL = "postroom.workspace"
 OPENING = "alias:"
+
+
+def target_of(verdict: IsBounce | IsReply | OpensRecord) -> str:
+    """What a mail leads to; the same mail leads there once."""
+    if isinstance(verdict, IsBounce):
+        return "bounce"
+    return f"record:{verdict.record_id}" if verdict.record_id else f"{OPENING}{verdict.alias_id}"
 
 
 class Addresses:

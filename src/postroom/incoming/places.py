@@ -25,6 +25,7 @@ class Meaning(StrEnum):
     RETURN_PATH = "return_path"
     REPLY = "reply"
     ROLE = "role"
+    SENDER = "sender"
     SENT_FROM = "sent_from"
     UNKNOWN = "unknown"
 
@@ -105,7 +106,7 @@ def _exactly(addr_spec: str, local_part: str, domain: DomainFacts, book: Address
     named = {
         domain.bounce: Meaning.BOUNCE,
         domain.catchall: Meaning.CATCHALL,
-        domain.sender: Meaning.SENT_FROM,
+        domain.sender: Meaning.SENDER,
     }
     meaning = Meaning.ROLE if local_part in _ROLES else named.get(local_part)
     return Place(domain.workspace_id, addr_spec, meaning) if meaning else None
@@ -122,6 +123,12 @@ def _without_tag(addr_spec: str, local_part: str, domain: DomainFacts, book: Add
         return found
     is_ours = book.has_sent_from(domain, addr_spec)
     return Place(domain.workspace_id, addr_spec, Meaning.SENT_FROM if is_ours else Meaning.UNKNOWN)
+
+
+def is_nobodys(addr_spec: str, book: AddressBook) -> bool:
+    """Is it an address of ours that no person writes from: an alias, the catchall, a signed one …?"""
+    found = place(addr_spec, book)
+    return isinstance(found, Place) and found.meaning not in (Meaning.SENT_FROM, Meaning.UNKNOWN)
 
 
 def reply_to_recipient(found: Place | Reply, earlier: Sequence[Place], *, is_missing_often: bool) -> Reply:

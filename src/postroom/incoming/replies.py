@@ -12,6 +12,7 @@ def answer(code: int, enhanced: str, text: str) -> Reply:
     return Reply(code, EnhancedStatus.parse(enhanced), text)
 
 
+SENDER_OK = answer(250, "2.1.0", "Ok")
 KNOWN = answer(250, "2.1.5", "Ok")
 PROVISIONAL = answer(250, "2.1.5", "Ok, if it answers a mail of ours")
 TAKEN = answer(250, "2.0.0", "Ok, it is ours now")

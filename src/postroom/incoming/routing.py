@@ -231,7 +231,7 @@ def _by_alias(alias: AliasFacts, mail: Incoming, files: Files) -> Verdict:
 
 
 def _nothing(mail: Incoming) -> Refused:
-    place = _first(mail.places, Meaning.CATCHALL, Meaning.REPLY, Meaning.SENT_FROM)
+    place = _first(mail.places, Meaning.CATCHALL, Meaning.REPLY, Meaning.SENDER, Meaning.SENT_FROM)
     if place is not None:
         return Refused(replies.ONLY_REPLIES, "only_replies", place.addr_spec)
     place = _first(mail.places, Meaning.BOUNCE, Meaning.RETURN_PATH)
