@@ -39,11 +39,11 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "postroom",  # before allauth, whose pages it replaces
     "allauth",
     "allauth.account",
     "django_htmx",
     "csp",
-    "postroom",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
