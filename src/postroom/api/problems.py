@@ -189,8 +189,8 @@ def _field_of(error: Mapping[str, Any]) -> dict[str, str]:
 def say_problems(api: NinjaAPI) -> None:
     """Let every error of the API end in a problem."""
 
-    def on_error(request: HttpRequest, error: Exception) -> HttpResponse:
-        return answer(problem_of(error))
+    def on_error(request: HttpRequest, error: Exception | type[Exception]) -> HttpResponse:
+        return answer(problem_of(error if isinstance(error, Exception) else error()))
 
     for kind in (Exception, Problem, Http404, HttpError, AuthenticationError, ValidationError):
         api.add_exception_handler(kind, on_error)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
-from ninja import P, PathEx, QueryEx, Router
+from ninja import P, PathEx, QueryEx, Router, Status
 
 from postroom.api.callers import key_of
 from postroom.api.once import once
@@ -39,20 +40,21 @@ def list_records(request: HttpRequest, cursor: str = "", limit: Limit = DEFAULT_
 @router.put("/{model}/{external_id}", response={200: RecordShape, 201: RecordShape, **WRITE_PROBLEMS})
 def put_record(
     request: HttpRequest, model: Model, external_id: ExternalId, payload: RecordToPut
-) -> tuple[int, RecordShape]:
+) -> Status[RecordShape]:
     """Make the record (201) or bring it up to date (200)."""
     key = key_of(request)
-    record, is_new = recording.put_record(
-        key.workspace,
-        model,
-        external_id,
-        title=payload.title,
-        url=payload.url,
-        responsible=_responsible(key, payload.responsible),
-        followers=[recording.contact_for(key.workspace, address) for address in payload.followers],
-        by=key.member,
-    )
-    return (201 if is_new else 200), shape_of_record(_shown(key, record.model, record.external_id))
+    with transaction.atomic():
+        record, is_new = recording.put_record(
+            key.workspace,
+            model,
+            external_id,
+            title=payload.title,
+            url=payload.url,
+            responsible=_responsible(key, payload.responsible),
+            followers=[recording.contact_for(key.workspace, address) for address in payload.followers],
+            by=key.member,
+        )
+    return Status(201 if is_new else 200, shape_of_record(_shown(key, record.model, record.external_id)))
 
 
 @router.get("/{model}/{external_id}", response={200: RecordShape, **READ_PROBLEMS})

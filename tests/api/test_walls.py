@@ -1,0 +1,83 @@
+"""A key of one workspace finds nothing of another, on any route."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from postroom.api import api
+from postroom.conversations.models import Message
+from postroom.outgoing.models import Email, State
+from tests.api.conftest import RECORD, Program
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.api.urls")]
+
+# One body for every route that takes one, so that nothing but the wall refuses the request.
+BODIES = {
+    "put": {"title": "Mine now"},
+    "post": {"text": "Hello", "recipients": ["x@example.org"], "raw": "U3ViamVjdDogeA0KDQp4"},
+}
+
+
+def routes_with_ids() -> list[tuple[str, str]]:
+    found = []
+    for path, methods in api.get_openapi_schema()["paths"].items():
+        for method, operation in methods.items():
+            if "{" in path and "security" in operation:
+                found.append((method, path.removeprefix("/api/v1")))
+    return found
+
+
+def test_the_walk_sees_the_routes() -> None:
+    assert len(routes_with_ids()) >= 9
+
+
+def test_every_route_with_an_id_of_another_workspace_is_not_found(
+    program: Program, neighbour: Program
+) -> None:
+    program.put("/records/their.own/R-1", {"title": "Theirs"})
+    program.post("/records/their.own/R-1/messages", {"text": "Secret", "to": ["x@example.org"]})
+    message, email = Message.objects.get(), Email.objects.get(address__addr_spec="x@example.org")
+    names = {
+        "model": "their.own",
+        "external_id": "R-1",
+        "message_id": f"msg_{message.pk}",
+        "email_id": f"em_{email.pk}",
+    }
+    for method, path in routes_with_ids():
+        if method == "put":
+            continue  # a record of the same name in the own workspace: see below
+        filled = re.sub(r"\{(\w+)\}", lambda match: names[match[1]], path)
+        body = {"text": "Hello"} if path.endswith("/messages") and method == "post" else BODIES.get(method)
+        response = neighbour.ask(method, filled, body)
+        assert response.status_code == 404, (method, path)
+        assert json.loads(response.content)["code"] == "not_found"
+    email.refresh_from_db()
+    assert email.state == State.OUTGOING
+
+
+def test_a_record_of_the_same_name_is_another_record(program: Program, neighbour: Program) -> None:
+    ours = json.loads(program.put(RECORD, {"title": "Ours"}).content)
+    theirs = json.loads(neighbour.put(RECORD, {"title": "Theirs"}).content)
+    assert ours["id"] != theirs["id"]
+    assert json.loads(program.get(RECORD).content)["title"] == "Ours"
+
+
+def test_lists_show_only_the_own_workspace(program: Program, neighbour: Program) -> None:
+    program.post(f"{RECORD}/messages", {"text": "Ours"})
+    ids = {record["id"] for record in json.loads(neighbour.get("/records").content)["data"]}
+    ours = {record["id"] for record in json.loads(program.get("/records").content)["data"]}
+    assert not ids & ours
+    assert json.loads(neighbour.get("/emails").content)["data"] == []
+    assert len(json.loads(program.get("/emails").content)["data"]) == 1
+
+
+def test_a_raw_mail_cannot_be_put_on_a_record_of_another_workspace(
+    program: Program, neighbour: Program
+) -> None:
+    program.put("/records/their.own/R-1", {"title": "Theirs"})
+    body = {**BODIES["post"], "record": "their.own/R-1"}
+    del body["text"]
+    assert neighbour.post("/emails/raw", body).status_code == 404
