@@ -85,18 +85,19 @@ def workspace_of(slug: str) -> Workspace:
 def member_acting(workspace: Workspace, address: str = "") -> Member:
     """The member a command acts as: the one with this address, or the first operator or administrator."""
     from postroom.wire.address import normalise
-    from postroom.workspaces.models import Member, Role
+    from postroom.workspaces.answering import administrator_of
+    from postroom.workspaces.models import Member
 
-    active = Member.objects.filter(workspace=workspace, is_active=True, user__is_active=True).order_by("pk")
-    if address:
+    if not address:
+        found = administrator_of(workspace)
+        remedy = "has no administrator to act as. Name a member with --as"
+    else:
+        active = Member.objects.active().filter(workspace=workspace)
         found = active.filter(user__email__iexact=normalise(address)).first()
-        if found is None:
-            raise Stopped(f"{address} is not a member of {workspace}. See `postroom user list`.")
-        return found
-    for role in (Role.OPERATOR, Role.ADMIN):
-        if (found := active.filter(role=role).first()) is not None:
-            return found
-    raise Stopped(f"{workspace} has no administrator to act as. Name a member with --as.")
+        remedy = f"has no member {address}. See `postroom user list`"
+    if found is None:
+        raise Stopped(f"{workspace} {remedy}.")
+    return found
 
 
 def check_language(language: str) -> None:

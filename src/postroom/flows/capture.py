@@ -8,7 +8,8 @@ from postroom.diagnostics import events
 from postroom.flows import retrying
 from postroom.outgoing.models import Email, State
 from postroom.workspaces import installation
-from postroom.workspaces.models import Member, Role, Workspace
+from postroom.workspaces.answering import administrator_of
+from postroom.workspaces.models import Member, Workspace
 
 
 def switch_on(workspace: Workspace | None, *, by: Member | None = None) -> None:
@@ -50,11 +51,5 @@ def _note(kind: str, workspace: Workspace | None, by: Member | None) -> None:
 
 def _retry_captured(workspace: Workspace, by: Member | None) -> int:
     captured = Email.objects.filter(workspace=workspace, state=State.CANCELLED, cancelled_because="captured")
-    acting = by if by and by.workspace_id == workspace.pk else _administrator(workspace)
+    acting = by if by and by.workspace_id == workspace.pk else administrator_of(workspace)
     return retrying.retry(captured, acting) if acting else 0
-
-
-def _administrator(workspace: Workspace) -> Member | None:
-    """Who answers for the workspace when nobody is named."""
-    admins = Member.objects.active().filter(workspace=workspace, role__in=[Role.OPERATOR, Role.ADMIN])
-    return admins.order_by("pk").first()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 
 from postroom.conversations.models import Contact, Record
-from postroom.conversations.models.records import Stream
 from postroom.flows import recording
 from postroom.flows.posting import Draft, Upload
 from postroom.wire.address import normalise
@@ -57,9 +56,9 @@ def draft(said: Said, record: Record, member: Member) -> Draft:
         subtype_key="note" if said.is_note else "discussions",
         named=[recording.contact_for(workspace, address) for address in said.to],
         attachments=[Upload(file.name, file.content_type, file.octets) for file in said.files],
-        stream=Stream(said.stream) if said.stream else None,
+        stream=said.stream or None,
         are_outsiders_confirmed=said.are_outsiders_confirmed,
-        member=author.member or member,
+        member=member,
     )
 
 
