@@ -1,5 +1,7 @@
 """Delivery reports, read and written."""
 
+import base64
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from postroom.wire.dsn import Action, read_report, write_report
 from postroom.wire.reply import EnhancedStatus, Reply
+from tests.wire.letters import letter
 
 NOW = datetime(2026, 11, 21, 5, 0, tzinfo=UTC)
 ORIGINAL = (
@@ -67,7 +70,7 @@ def test_every_recipient_of_a_report_is_read() -> None:
     )
     assert (slow.action, slow.diagnostic, slow.diagnostic_text) == (Action.DELAYED, None, "timed out")
     assert report.reporting_mta == "mx.example"
-    assert report.original_message_id == "<rewritten@relay.example>"
+    assert report.original_message_id == "<order-42@demo.example>"
     assert "could not be delivered" in report.text
 
 
@@ -100,7 +103,8 @@ def test_what_is_written_reads_back(status: EnhancedStatus) -> None:
     [
         b"",
         ORIGINAL,
-        b"Content-Type: multipart/report; report-type=disposition-notification; boundary=b\n\n--b\n\nx\n--b--\n",
+        b"Content-Type: multipart/report; report-type=disposition-notification; boundary=b\n\n"
+        + b"--b\n\nx\n--b--\n",
         b"Content-Type: multipart/report; boundary=b\n\n"
         + b"--b\nContent-Type: multipart/mixed; boundary=b\n\n" * 5000,
     ],
@@ -115,3 +119,63 @@ def test_no_octets_make_the_reader_raise(octets: bytes, at: int) -> None:
     read_report(octets)
     read_report(TWO_RECIPIENTS[:at] + octets + TWO_RECIPIENTS[at:])
     read_report(b"Content-Type: multipart/report; boundary=b\r\n\r\n--b\r\n" + octets)
+
+
+def test_a_report_of_a_letter_is_read_whole() -> None:
+    octets = letter("dsn-two-recipients")
+    report = read_report(octets)
+    assert report is not None
+    ben, carla = report.recipients
+    assert (ben.final_recipient, ben.original_recipient) == ("ben@example.org", "Ben@example.org")
+    assert (carla.action, str(carla.status)) == (Action.DELAYED, "4.4.1")
+    assert report.original_message_id == "<own@demo.example>"
+    assert report.original_copy_mark == "copymark234567"
+    assert "could not\nbe delivered" in report.text
+
+
+def test_a_report_with_many_dashes_in_the_returned_mail_is_still_read() -> None:
+    report = read_report(TWO_RECIPIENTS.replace(b"\nbody\n", b"\n" + b"-- a rule\n--\n" * 2000))
+    assert report is not None
+    assert len(report.recipients) == 2
+
+
+def test_encoded_parts_and_returned_headers_alone_are_read() -> None:
+    status = base64.encodebytes(
+        b"Reporting-MTA: dns;mx.example\n \nFinal-Recipient: ana@demo.example\nStatus: 5.0.0\n"
+    )
+    octets = (
+        b"content-type: MULTIPART/Report;\n\tboundary=b\n\n--b\nContent-Type: text/html\n\n<p>Sorry</p>\n"
+        b"--b\nContent-Type: message/delivery-status\nContent-Transfer-Encoding: base64\n\n"
+        + status
+        + b"\n--b\nContent-Type: text/rfc822-headers\n\n"
+        + b"Message-ID:\n <a@demo.example>\nX-Postroom-Copy: q\n--b--\n"
+    )
+    report = read_report(octets)
+    assert report is not None
+    (ana,) = report.recipients
+    assert (ana.final_recipient, ana.action, str(ana.status)) == ("ana@demo.example", None, "5.0.0")
+    assert (report.original_message_id, report.original_copy_mark) == ("<a@demo.example>", "q")
+    assert report.text == "Sorry"
+
+
+def test_a_report_of_ten_thousand_recipients_is_read_as_far_as_a_thousand() -> None:
+    block = b"Final-Recipient: rfc822; a@example.org\nAction: failed\n\n"
+    octets = (
+        b"Content-Type: multipart/report; boundary=b\n\n--b\nContent-Type: message/delivery-status\n\n"
+        b"Reporting-MTA: dns; mx.example\n\n" + block * 10_000
+    )
+    started = time.perf_counter()
+    report = read_report(octets)
+    assert time.perf_counter() - started < 2
+    assert report is not None
+    assert len(report.recipients) == 1000
+
+
+def test_a_report_attached_to_a_letter_is_no_report() -> None:
+    octets = (
+        b"Content-Type: multipart/mixed; boundary=out\n\n--out\n\nsee\n--out\n"
+        + b"Content-Type: message/rfc822\n\n"
+        + TWO_RECIPIENTS
+        + b"\n--out--\n"
+    )
+    assert read_report(octets) is None

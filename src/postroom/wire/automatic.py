@@ -7,18 +7,16 @@ from typing import Final
 from postroom.wire.headers import Headers
 
 _BULK: Final = frozenset(["bulk", "junk", "list", "auto_reply", "auto-reply"])
-_ROBOTS: Final = re.compile(
-    r"(?:mailer[-_.]?daemon|postmaster|no[-_.]?reply|do[-_.]?not[-_.]?reply)(?:[+-].*)?"
-)
+_ROBOTS: Final = re.compile(r"(?:mailer[-_.]?daemon|postmaster)(?:[+-].*)?")
 _MARKS: Final = ("X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Auto-Reply")
 
 
 def why_automatic(headers: Headers, reverse_path: str) -> str | None:
     """Say why a mail is taken for automatic, as a stable word; None if a person seems to have written it.
 
-    `reverse_path` is the one of the envelope, empty or `<>` for the null reverse-path. The words, in the order
-    of their weight: auto-submitted, null-reverse-path, auto-reply-header, response-suppressed, precedence,
-    list, report, robot-sender. No single header marks every robot, so each is looked for.
+    `reverse_path` is the one of the envelope, empty or `<>` for the null reverse-path. The words, by weight:
+    auto-submitted, null-reverse-path, auto-reply-header, response-suppressed, precedence, list, report,
+    robot-sender. No single header marks every robot, so each is looked for.
     """
     return next((word for word, is_found in _SIGNS.items() if is_found(headers, reverse_path)), None)
 
@@ -50,7 +48,7 @@ def _has_bulk_precedence(headers: Headers, _: str) -> bool:
 
 
 def _is_from_a_list(headers: Headers, _: str) -> bool:
-    return "List-Id" in headers or "List-Unsubscribe" in headers
+    return "List-Id" in headers
 
 
 def _is_report(headers: Headers, _: str) -> bool:

@@ -7,26 +7,39 @@ message and one per recipient, and the mail it is about, or its headers (RFC 652
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email import policy
 from email.message import EmailMessage, Message
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
-from email.parser import BytesParser
 from email.utils import format_datetime
 from enum import StrEnum
+from typing import Final
 
+from postroom.wire.characters import one_line, readable
+from postroom.wire.charsets import decode
+from postroom.wire.compose import COPY_HEADER
+from postroom.wire.headers import Headers, Limits, scan_headers
+from postroom.wire.html_text import text_of_html
+from postroom.wire.mime_reading import Leaf, walk
 from postroom.wire.reply import EnhancedStatus, Reply
+from postroom.wire.threads import message_ids
 
-COPY_MARK_HEADER = "X-Postroom-Copy"
-_LONGEST_REPORT = 2 * 1024 * 1024
-_MOST_PARTS = 200
-_MOST_RECIPIENTS = 1000
-_REPORT_TYPE = re.compile(rb"^content-type:\s*multipart/report\b", re.IGNORECASE | re.MULTILINE)
-_FIELD = re.compile(r"([!-9;-~]{1,80})[ \t]*:[ \t]*(.*)\Z", re.DOTALL)
-_ORIGINAL_ID = ("Message-ID", "X-Microsoft-Original-Message-ID")
+_LIMITS: Final = Limits(parts=100, depth=10)
+_MOST_RECIPIENTS: Final = 1000
+_TEXT_CHARACTERS: Final = 20_000
+_BLANK_LINES: Final = re.compile(rb"\r?\n(?:[ \t]*\r?\n)+")
+# A relay that replaced our Message-ID keeps it in the first of these.
+_ORIGINAL_ID: Final = ("X-Microsoft-Original-Message-ID", "Message-ID")
+_STATUS_TYPES: Final = frozenset(["message/delivery-status", "message/global-delivery-status"])
+_ORIGINAL_TYPES: Final = frozenset(
+    [
+        *("message/rfc822", "text/rfc822-headers", "message/rfc822-headers", "text/rfc822"),
+        *("message/global", "message/global-headers"),
+    ]
+)
 
 
 class Action(StrEnum):
@@ -71,99 +84,80 @@ class DeliveryReport:
 
 
 def read_report(octets: bytes) -> DeliveryReport | None:
-    """Read a report; None if the mail is none, or one without a delivery-status part. Never raises."""
-    header_block = octets[: 256 * 1024].partition(b"\n\n")[0].partition(b"\r\n\r\n")[0]
-    if not _REPORT_TYPE.search(header_block):
-        return None
-    octets = octets[:_LONGEST_REPORT]
-    if octets.count(b"\n--") > 2 * _MOST_PARTS:
-        return None
-    try:
-        return _read(BytesParser(policy=policy.compat32).parsebytes(octets))
-    except (RecursionError, ValueError, LookupError):  # what the parser raises at nested or mistyped parts
-        return None
+    """Read a report; None if the mail is none, or one without a delivery-status part. Never raises.
 
-
-def _read(mail: Message) -> DeliveryReport | None:
-    parts = [part for _, part in zip(range(_MOST_PARTS), mail.walk(), strict=False)]
-    status = next((part for part in parts if part.get_content_type() == "message/delivery-status"), None)
+    Of a report with more than a thousand recipients the first thousand are read.
+    """
+    content_type = (scan_headers(octets, _LIMITS).get("Content-Type") or "").lstrip().lower()
+    if not content_type.startswith("multipart/report"):
+        return None
+    _, leaves = walk(octets, _LIMITS, [])
+    status = _first_leaf(leaves, _STATUS_TYPES)
     if status is None:
         return None
-    blocks = list(_blocks(status))
-    original = _original_headers(parts)
+    blocks = list(_blocks(status.content(octets, [])))
+    original = _original_headers(octets, leaves)
     return DeliveryReport(
-        reporting_mta=_typed(blocks[0].get("reporting-mta", "")) if blocks else "",
-        recipients=tuple(_recipient(block) for block in blocks if "final-recipient" in block),
-        original_message_id=next((v for name in _ORIGINAL_ID if (v := original.get(name.lower()))), None),
-        original_copy_mark=original.get(COPY_MARK_HEADER.lower()),
-        text=_human_text(parts),
+        reporting_mta=_typed(blocks[0].get("Reporting-MTA")) if blocks else "",
+        recipients=tuple(_recipient(block) for block in blocks if "Final-Recipient" in block),
+        original_message_id=next(filter(None, (_identifier(original, name) for name in _ORIGINAL_ID)), None),
+        original_copy_mark=original.text(COPY_HEADER) or None,
+        text=_human_text(octets, leaves),
     )
 
 
-def _blocks(status: Message) -> Iterator[Mapping[str, str]]:
-    """The blocks of the delivery-status part: the parser makes a message of each."""
-    payload = status.get_payload()
-    pieces = payload[: _MOST_RECIPIENTS + 1] if isinstance(payload, list) else []
-    for piece in pieces:
-        if not isinstance(piece, Message):
-            continue
-        fields = {name.lower(): " ".join(str(value).split()) for name, value in piece.items()}
-        if fields:
-            yield fields
+def _first_leaf(leaves: Sequence[Leaf], content_types: Collection[str]) -> Leaf | None:
+    return next((leaf for leaf in leaves if leaf.content_type in content_types), None)
 
 
-def _recipient(block: Mapping[str, str]) -> RecipientReport:
-    kind, _, diagnostic = block.get("diagnostic-code", "").partition(";")
-    diagnostic = diagnostic.strip() or kind.strip()
-    reply = Reply.parse([diagnostic.encode("utf-8", "replace")]) if kind.strip().lower() == "smtp" else None
-    action = block.get("action", "").split(" ")[0].lower()
+def _blocks(content: bytes) -> Iterator[Headers]:
+    """Yield the fields of the message, then those of each recipient."""
+    pieces = _BLANK_LINES.split(content[: _LIMITS.text_octets].strip(), maxsplit=_MOST_RECIPIENTS + 1)
+    for piece in pieces[: _MOST_RECIPIENTS + 1]:
+        headers = scan_headers(piece, _LIMITS)
+        if len(headers):
+            yield headers
+
+
+def _recipient(block: Headers) -> RecipientReport:
+    kind, _, words = block.text("Diagnostic-Code").partition(";")
+    is_smtp = kind.strip().lower() == "smtp"
+    diagnostic = words.strip() or kind.strip()
+    reply = Reply.parse([diagnostic.encode("utf-8", "replace")]) if is_smtp else None
+    action = block.text("Action").split(" ")[0].lower()
     return RecipientReport(
-        final_recipient=_typed(block["final-recipient"]),
-        original_recipient=_typed(block.get("original-recipient", "")),
+        final_recipient=_typed(block.get("Final-Recipient")),
+        original_recipient=_typed(block.get("Original-Recipient")),
         action=_ACTIONS.get(action),
-        status=EnhancedStatus.parse(block.get("status", "")),
+        status=EnhancedStatus.parse(block.text("Status")),
         diagnostic=reply if reply and reply.code else None,
         diagnostic_text=diagnostic,
-        remote_mta=_typed(block.get("remote-mta", "")),
+        remote_mta=_typed(block.get("Remote-MTA")),
     )
 
 
-def _typed(value: str) -> str:
+def _typed(value: str | None) -> str:
     """The value of `type; value`, without angle brackets."""
-    return value.rpartition(";")[2].strip().strip("<>")
+    kind, _, text = one_line(value or "").partition(";")
+    return (text or kind).strip("<>; ")
 
 
-def _original_headers(parts: list[Message]) -> Mapping[str, str]:
-    for part in parts:
-        if part.get_content_type() == "text/rfc822-headers":
-            return _fields(_decoded(part))
-        if part.get_content_type() == "message/rfc822":
-            inner = part.get_payload(0) if part.is_multipart() else None
-            if isinstance(inner, Message):
-                return {name.lower(): " ".join(str(value).split()) for name, value in inner.items()}
-    return {}
+def _original_headers(octets: bytes, leaves: Sequence[Leaf]) -> Headers:
+    original = _first_leaf(leaves, _ORIGINAL_TYPES)
+    return scan_headers(original.content(octets, []), _LIMITS) if original else Headers([])
 
 
-def _fields(text: str) -> Mapping[str, str]:
-    unfolded = re.sub(r"\r?\n[ \t]+", " ", text[: 256 * 1024])
-    matches = (_FIELD.match(line) for line in unfolded.splitlines())
-    return {match[1].lower(): match[2].strip() for match in matches if match}
+def _identifier(headers: Headers, name: str) -> str | None:
+    return next(iter(message_ids(headers.get(name) or "", 1)), None)
 
 
-def _human_text(parts: list[Message]) -> str:
-    for part in parts:
-        if part.get_content_type() == "text/plain":
-            return _decoded(part).strip()[:20_000]
-    return ""
-
-
-def _decoded(part: Message) -> str:
-    payload = part.get_payload(decode=True)
-    octets = payload if isinstance(payload, bytes) else b""
-    try:
-        return octets.decode(part.get_content_charset() or "utf-8", "replace")
-    except (LookupError, ValueError):
-        return octets.decode("utf-8", "replace")
+def _human_text(octets: bytes, leaves: Sequence[Leaf]) -> str:
+    leaf = _first_leaf(leaves, ("text/plain", "text/html"))
+    if leaf is None:
+        return ""
+    text = decode(leaf.content(octets, [])[: _LIMITS.text_octets], leaf.charset).replace("\r\n", "\n")
+    text = text_of_html(text) if leaf.content_type == "text/html" else text
+    return readable(text).strip()[:_TEXT_CHARACTERS]
 
 
 def write_report(
