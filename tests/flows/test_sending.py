@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 from django.utils import timezone
 
 from postroom import engine
@@ -16,7 +16,7 @@ from postroom.conversations.models import Notification
 from postroom.conversations.models.records import Stream
 from postroom.diagnostics.models import Event
 from postroom.engine.embedded import Engine
-from postroom.flows import sending
+from postroom.flows import sending, writing_back
 from postroom.outgoing.models import Attempt, Email, Lane
 from postroom.wire.tokens import ReturnPathToken
 from postroom.workspaces import installation, tokens
@@ -222,6 +222,28 @@ def test_urgent_mail_overtakes_bulk_that_waits_for_a_slow_answer(
 
     asyncio.run(asyncio.wait_for(story(), 15))
     assert set(Email.objects.values_list("lease", flat=True)) == {""}
+
+
+def test_outcomes_that_could_not_be_written_are_recovered_from_the_journal(
+    people: Cast, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emails = queue(people.workspace, [f"person{n}@example.org" for n in range(30)])
+    write_back = writing_back.write_back
+
+    def fail_once(*_: Any) -> None:
+        monkeypatch.setattr(writing_back, "write_back", write_back)
+        raise OperationalError("disk full")
+
+    monkeypatch.setattr(writing_back, "write_back", fail_once)
+    door = RelayDoor()
+    with pytest.raises(OperationalError):
+        send(settings, lane_of(emails[0]), door)
+    assert door.taken
+    send(settings, lane_of(emails[0]), door)
+    assert len({path for mail in door.taken for path in mail.forward_paths}) == len(door.taken) == 30
+    assert set(Email.objects.values_list("state", "lease", "attempt_count")) == {("sent", "", 1)}
+    assert set(Attempt.objects.values_list("outcome", "code")) == {("accepted", 250)}
+    assert tally_adds_up(emails[0].message)
 
 
 def test_what_is_claimed_and_not_sent_is_given_back_when_the_drain_is_cancelled(

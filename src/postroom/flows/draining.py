@@ -181,7 +181,7 @@ class Drain:
 
     async def _write_back(self) -> None:
         ended, unsendable = self.feed.take_ended()
-        if any(pool.failure for pool in self.pools):
+        if not self.feed.is_open or any(pool.failure for pool in self.pools):
             untouched = [each.email.email_id for each in ended if each.outcome is Outcome.UNREACHABLE]
             ended = [each for each in ended if each.outcome is not Outcome.UNREACHABLE]
             await self.in_store(claiming.release, self.lease, untouched, is_shown=True)

@@ -16,7 +16,7 @@ GROUP = 100
 
 
 class OutgoingFeed:
-    """Feed and journal of one drain; `notify` is called when something is to be written back, or all is done."""
+    """Feed and journal of one drain. `notify` is called when a group is to be written back or all is done."""
 
     def __init__(self, copies: Copies, journal: Journal, *, notify: Callable[[], None]) -> None:
         self.copies = copies

@@ -23,6 +23,15 @@ def journal_folder() -> Path:
     return Path(settings.POSTROOM_DATA) / "journal"
 
 
+def is_anything_left() -> bool:
+    """Did a worker that is gone leave its journal here?"""
+    is_left = False
+    for left in journal.left_behind(journal_folder()):
+        left.close()
+        is_left = True
+    return is_left
+
+
 def recover(
     *, is_alone: bool, now: datetime, policy_of: Callable[[int], RetryPolicy]
 ) -> Iterator[Settlement]:

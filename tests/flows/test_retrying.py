@@ -1,0 +1,148 @@
+"""Retry, Send Now, Cancel Email, corrections and Ignore all."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from postroom.conversations.models import Contact
+from postroom.conversations.models.records import Stream
+from postroom.diagnostics.models import Event
+from postroom.flows import retrying
+from postroom.flows.telling import tell_failures
+from postroom.outgoing.models import Email, Lane, State, Tally
+from postroom.workspaces.refusals import RequestRefused
+from tests.outgoing.queued import queue, tally_adds_up
+from tests.people import Cast, cast, join
+
+
+def failed(people: Cast, *addr_specs: str) -> list[Email]:
+    """Emails of Ana's message on the record, all in Delivery Failed."""
+    said = {"record": people.record, "author": people.ana_contact}
+    emails = queue(people.workspace, list(addr_specs), message=said)
+    Email.objects.filter(message=emails[0].message).update(
+        state=State.FAILED, failure_kind="refused", failure_text="550 no", first_attempt_at=timezone.now()
+    )
+    Tally.objects.filter(message=emails[0].message).update(outgoing_count=0, failed_count=len(emails))
+    return list(Email.objects.filter(message=emails[0].message).order_by("pk"))
+
+
+def state_of(email: Email) -> str:
+    """As it is in the table now."""
+    return str(Email.objects.get(pk=email.pk).state)
+
+
+def test_retry_sends_failed_and_cancelled_ones_again_and_says_who_did(people: Cast) -> None:
+    one, two, three = failed(people, "a@example.org", "b@example.org", "c@example.org")
+    Email.objects.filter(pk=two.pk).update(state=State.CANCELLED, cancelled_because="captured")
+    Email.objects.filter(pk=three.pk).update(state=State.SENT, sent_at=timezone.now())
+    Tally.objects.update(failed_count=1, cancelled_count=1, sent_count=1)
+    assert retrying.retry([one.pk, two.pk, three.pk], people.ana) == 2
+    one.refresh_from_db()
+    assert (one.state, one.failure_kind, one.first_attempt_at, one.is_listed) == ("outgoing", "", None, True)
+    assert state_of(three) == "sent"
+    assert tally_adds_up(one.message)
+    assert set(Event.objects.filter(kind="email.retried").values_list("email_id", "member")) == {
+        (one.pk, people.ana.pk),
+        (two.pk, people.ana.pk),
+    }
+
+
+def test_more_than_one_group_is_retried_whole(people: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "GROUP", 3)
+    emails = failed(people, *(f"p{n}@example.org" for n in range(8)))
+    assert retrying.retry(Email.objects.filter(message=emails[0].message), people.olga) == 8
+    assert not Email.objects.exclude(state="outgoing").exists()
+    assert tally_adds_up(emails[0].message)
+
+
+def test_nobody_touches_emails_of_another_workspace(people: Cast) -> None:
+    neighbour = cast("neighbour")
+    [email] = failed(people, "a@example.org")
+    assert retrying.retry([email.pk], neighbour.olga) == 0
+    assert not retrying.may_correct(neighbour.olga, email)
+    with pytest.raises(RequestRefused):
+        retrying.ignore_all(email.message, neighbour.olga)
+    with pytest.raises(RequestRefused):
+        retrying.send_and_close(email.message, neighbour.olga, again={email.pk: ""})
+    assert state_of(email) == "failed"
+
+
+def test_send_now_brings_waiting_mail_forward_and_opens_a_lane_that_waits_for_its_server(
+    people: Cast,
+) -> None:
+    later = timezone.now() + timedelta(hours=1)
+    one, in_hand = queue(
+        people.workspace, ["a@example.org", "b@example.org"], stream=Stream.BULK, due_at=later
+    )
+    Email.objects.filter(pk=in_hand.pk).update(lease="x")
+    Lane.objects.update(held_until=later, held_because="server_unreachable")
+    assert retrying.send_now([one.pk, in_hand.pk], people.ana) == 1
+    one.refresh_from_db()
+    assert one.due_at <= timezone.now()
+    assert Lane.objects.get().held_until is None
+
+
+def test_cancel_takes_waiting_mail_out_but_not_what_is_being_sent(people: Cast) -> None:
+    one, in_hand = queue(people.workspace, ["a@example.org", "b@example.org"])
+    Email.objects.filter(pk=in_hand.pk).update(lease="x")
+    assert retrying.cancel([one.pk, in_hand.pk], people.ana) == 1
+    assert (state_of(one), state_of(in_hand)) == ("cancelled", "outgoing")
+    assert tally_adds_up(one.message)
+
+
+def test_ignoring_takes_the_red_away_and_settles_what_people_were_told(people: Cast) -> None:
+    emails = failed(people, "a@example.org", "b@example.org")
+    tell_failures([emails[0].message])
+    assert people.ana.notifications.get(kind="failure").count == 2
+    assert retrying.ignore_all(emails[0].message, people.ana) == 2
+    assert not Tally.objects.get().is_red
+    assert tally_adds_up(emails[0].message)
+    assert people.ana.notifications.get(kind="failure").read_at is not None
+
+
+def test_send_and_close_corrects_resends_and_ignores_the_rest(people: Cast) -> None:
+    ben, carla, left = failed(people, "ben@example.org", "carla@example.com", "left@example.org")
+    count = retrying.send_and_close(
+        ben.message, people.ana, again={ben.pk: " Ben@New.example ", carla.pk: ""}, update_contacts=[ben.pk]
+    )
+    assert count == 2
+    ben.refresh_from_db()
+    assert (ben.state, ben.address.addr_spec) == ("outgoing", "ben@new.example")
+    assert Contact.objects.get(pk=people.ben.pk).addr_spec == "ben@new.example"
+    assert state_of(carla) == "outgoing"
+    left.refresh_from_db()
+    assert left.ignored_at is not None
+    assert not Tally.objects.get().is_red
+    assert tally_adds_up(ben.message)
+    corrected = Event.objects.get(kind="email.corrected")
+    assert corrected.detail == {"before": "ben@example.org", "after": "ben@new.example"}
+
+
+def test_without_the_tick_the_contact_keeps_its_address(people: Cast) -> None:
+    [ben] = failed(people, "ben@example.org")
+    retrying.send_and_close(ben.message, people.ana, again={ben.pk: "other@example.org"})
+    assert Contact.objects.get(pk=people.ben.pk).addr_spec == "ben@example.org"
+
+
+@pytest.mark.parametrize("wanted", ["carla@example.com", "nobody", "a@b@c.example"])
+def test_a_correction_that_cannot_be_used_changes_nothing(people: Cast, wanted: str) -> None:
+    ben, carla = failed(people, "ben@example.org", "carla@example.com")
+    with pytest.raises(RequestRefused) as refusal:
+        retrying.send_and_close(ben.message, people.ana, again={ben.pk: wanted, carla.pk: ""})
+    assert len(str(refusal.value)) > 20
+    assert (state_of(ben), state_of(carla)) == ("failed", "failed")
+    assert not Event.objects.filter(kind__startswith="email.").exists()
+
+
+def test_only_admins_the_author_and_the_responsible_may_correct(people: Cast) -> None:
+    [ben] = failed(people, "ben@example.org")
+    dan = join(people.workspace, "dan@demo.example", "Dan Rus")
+    assert retrying.may_correct(people.ana, ben)
+    assert retrying.may_correct(people.olga, ben)
+    assert not retrying.may_correct(dan, ben)
+    with pytest.raises(RequestRefused, match="administrator"):
+        retrying.send_and_close(ben.message, dan, again={ben.pk: "other@example.org"})
+    assert retrying.send_and_close(ben.message, dan, again={ben.pk: ""}) == 1
