@@ -25,6 +25,10 @@ def test_all_lines_of_a_reply_are_kept_without_their_codes():
     assert str(reply.enhanced) == "5.1.1"
 
 
+def test_a_status_behind_two_spaces_is_found():
+    assert Reply.parse([b"550  5.1.1  gone"]) == Reply(550, EnhancedStatus(5, 1, 1), "gone")
+
+
 def test_a_line_that_starts_with_an_ip_address_keeps_it():
     assert Reply.parse([b"550 5.1.1.1 is blocked"]).text == "5.1.1.1 is blocked"
 

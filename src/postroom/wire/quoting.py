@@ -41,12 +41,43 @@ def new_text(text: str) -> tuple[str, str]:
     """
     lines = text.splitlines(keepends=True)
     tail = _start_of_quoted_tail(lines)
-    cut = next((number for number in range(tail) if _quotation_starts(lines, number)), tail)
+    cut = _first_cut(lines, tail)
     while cut and not lines[cut - 1].strip():
         cut -= 1
     if not any(line.strip() for line in lines[:cut]):
         return text, ""
     return "".join(lines[:cut]), "".join(lines[cut:])
+
+
+def _first_cut(lines: list[str], tail: int) -> int:
+    """Where the quotation starts: at its heading, unless the writer goes on below the quoted lines."""
+    answered_below = _last_answer(lines, tail)
+    for number in range(tail):
+        if _quotation_starts(lines, number):
+            is_answered = _is_quoted_next(lines, number) and number < answered_below
+            if not is_answered:
+                return number
+    return tail
+
+
+def _last_answer(lines: list[str], tail: int) -> int:
+    """The last line of the writer's own below quoted ones; -1 if there is none, or a signature ends it."""
+    was_quoted, last = False, -1
+    for number in range(tail):
+        line = lines[number]
+        if line.startswith(">"):
+            was_quoted = True
+        elif was_quoted and line.strip():
+            if _quotation_starts(lines, number):
+                return last
+            last = number
+    return last
+
+
+def _is_quoted_next(lines: list[str], number: int) -> bool:
+    """Whether marked lines follow within an attribution's reach."""
+    following = [line for line in lines[number : number + _ATTRIBUTION_LINES + 2] if line.strip()]
+    return any(line.startswith(">") for line in following)
 
 
 def _start_of_quoted_tail(lines: list[str]) -> int:

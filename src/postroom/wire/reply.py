@@ -9,7 +9,7 @@ from typing import Final, Self
 from postroom.wire.characters import visible
 
 _REPLY_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:[ -](.*))?", re.DOTALL)
-_ENHANCED: Final = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?=\s|$)")
+_ENHANCED: Final = re.compile(r"\s*([245])\.([0-9]{1,3})\.([0-9]{1,3})(?=\s|$)")
 _LINE_OCTETS: Final = 512
 
 
@@ -37,7 +37,7 @@ class EnhancedStatus:
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """Read the status at the start of text; None if there is none."""
-        found = _ENHANCED.match(text.lstrip())
+        found = _ENHANCED.match(text)
         return cls(*(int(number) for number in found.groups())) if found else None
 
     def __str__(self) -> str:
@@ -72,8 +72,6 @@ class Reply:
             for match, line in zip(found, stripped, strict=True)
         ]
         code = int(found[-1][1])
-        if len(texts) == 1 and texts[0][1:2] != ".":
-            return cls(code, None, texts[0])
         enhanced = next(filter(None, map(EnhancedStatus.parse, texts)), None)
         return cls(code, enhanced, "\n".join(_without_status(text) for text in texts))
 
