@@ -22,7 +22,7 @@ from postroom.wire.address import AddressError, Mailbox, clean_name, normalise, 
         ("%s!x=y@example.org", "%s!x=y@example.org"),
     ],
 )
-def test_an_address_has_one_form(written, normal):
+def test_an_address_has_one_form(written: str, normal: str) -> None:
     assert normalise(written) == normal
 
 
@@ -66,13 +66,13 @@ def test_an_address_has_one_form(written, normal):
         "x" * 100_000 + "@example.org",
     ],
 )
-def test_what_is_not_one_deliverable_address_is_refused_with_the_remedy(text):
+def test_what_is_not_one_deliverable_address_is_refused_with_the_remedy(text: str) -> None:
     with pytest.raises(AddressError, match=r"address|octets"):
         normalise(text)
 
 
 @given(st.text() | st.emails() | st.from_regex(r"\A[^@]{1,9}@[^@]{1,9}\.\w\w\Z"))
-def test_any_text_is_normalised_once_and_for_all_or_refused(text):
+def test_any_text_is_normalised_once_and_for_all_or_refused(text: str) -> None:
     try:
         normal = normalise(text)
     except AddressError:
@@ -82,7 +82,7 @@ def test_any_text_is_normalised_once_and_for_all_or_refused(text):
     assert normal.rpartition("@")[2].isascii()
 
 
-def test_a_mailbox_knows_its_parts():
+def test_a_mailbox_knows_its_parts() -> None:
     ana = Mailbox("Ana", "ana@demo.example")
     assert (ana.local_part, ana.domain, str(ana)) == ("ana", "demo.example", "Ana <ana@demo.example>")
     assert str(Mailbox("", "ana@demo.example")) == "ana@demo.example"
@@ -101,12 +101,12 @@ def test_a_mailbox_knows_its_parts():
         ("=?utf-8?q?x?=", b"=?utf-8?b?PT91dGYtOD9xP3g/PQ==?= <ana@demo.example>"),
     ],
 )
-def test_a_name_is_written_safely(name, octets):
+def test_a_name_is_written_safely(name: str, octets: bytes) -> None:
     assert Mailbox(name, "ana@demo.example").header() == octets
 
 
 @given(st.text(max_size=300), st.emails().filter(lambda text: len(text) < 255))
-def test_any_mailbox_is_one_short_ascii_line_that_reads_back(name, address):
+def test_any_mailbox_is_one_short_ascii_line_that_reads_back(name: str, address: str) -> None:
     try:
         box = Mailbox(name, normalise(address))
     except AddressError:
@@ -121,12 +121,12 @@ def test_any_mailbox_is_one_short_ascii_line_that_reads_back(name, address):
     assert len(read.display_name) >= min(len(clean_name(name)), 80) - 1
 
 
-def test_a_long_name_beyond_ascii_fits_its_line():
+def test_a_long_name_beyond_ascii_fits_its_line() -> None:
     octets = Mailbox("\N{GRINNING FACE}" * 300, "a" * 64 + "@" + ("b" * 60 + ".") * 3 + "example").header()
     assert len(b"Reply-To: " + octets) <= 998
 
 
-def test_the_standard_library_reads_our_mailboxes():
+def test_the_standard_library_reads_our_mailboxes() -> None:
     octets = Mailbox("Ștefan “Ana” Pop", "ana@demo.example").header()
     read = message_from_bytes(b"To: " + octets + b"\r\n\r\n", policy=policy.default)["To"].addresses[0]
     assert (read.display_name, read.addr_spec) == ("Ștefan “Ana” Pop", "ana@demo.example")
@@ -139,16 +139,16 @@ def test_the_standard_library_reads_our_mailboxes():
 @pytest.mark.parametrize(
     "address", ["ana@demo.example\r\nBcc: x@example.org", "a b@example.org", "", "<ana@x.example>"]
 )
-def test_a_mailbox_made_by_hand_cannot_break_a_header(address):
+def test_a_mailbox_made_by_hand_cannot_break_a_header(address: str) -> None:
     with pytest.raises(AddressError):
         Mailbox("Ana", address).header()
 
 
-def test_a_domain_beyond_ascii_is_written_in_its_ascii_form():
+def test_a_domain_beyond_ascii_is_written_in_its_ascii_form() -> None:
     assert Mailbox("", "ana@bücher.example").header() == b"ana@xn--bcher-kva.example"
 
 
-def test_a_local_part_beyond_ascii_is_shown_as_an_empty_group():
+def test_a_local_part_beyond_ascii_is_shown_as_an_empty_group() -> None:
     octets = Mailbox("", "añá@demo.example").header()
     assert octets.isascii()
     assert octets.endswith(b" :;")
@@ -183,11 +183,11 @@ def test_a_local_part_beyond_ascii_is_shown_as_an_empty_group():
         ("'ana@demo.example' <ana@demo.example>", [("'ana@demo.example'", "ana@demo.example")]),
     ],
 )  # fmt: skip
-def test_an_address_list_is_read(header, boxes):
+def test_an_address_list_is_read(header: str, boxes: list[tuple[str, str]]) -> None:
     assert [(box.display_name, box.addr_spec) for box in parse_mailboxes(header)] == boxes
 
 
-def test_no_more_than_the_limit_is_read():
+def test_no_more_than_the_limit_is_read() -> None:
     assert len(parse_mailboxes("ana@demo.example," * 20, limit=7)) == 7
 
 
@@ -201,14 +201,14 @@ def test_no_more_than_the_limit_is_read():
     ],
     ids=lambda text: text[:8],
 )  # fmt: skip
-def test_a_hostile_list_takes_no_time(hostile):
+def test_a_hostile_list_takes_no_time(hostile: str) -> None:
     started = time.perf_counter()
     parse_mailboxes(hostile)
     assert time.perf_counter() - started < 0.5
 
 
 @given(st.text() | st.text('aé@.,;:<>()"\\ =?\r\n\x00[]'))
-def test_any_text_gives_mailboxes_whose_headers_are_safe(text):
+def test_any_text_gives_mailboxes_whose_headers_are_safe(text: str) -> None:
     for box in parse_mailboxes(text):
         octets = box.header()
         assert octets.isascii()

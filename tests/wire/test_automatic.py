@@ -36,16 +36,16 @@ BEN = "ben@example.org"
         ("Subject: Auto-Submitted: yes", None),
     ],
 )
-def test_each_sign_of_a_robot_has_its_word(header, why):
+def test_each_sign_of_a_robot_has_its_word(header: str, why: str | None) -> None:
     assert why_automatic(scan_headers(f"{header}\r\n\r\nbody".encode()), BEN) == why
 
 
 @pytest.mark.parametrize("reverse_path", ["", "<>", " "])
-def test_a_null_reverse_path_is_a_robots(reverse_path):
+def test_a_null_reverse_path_is_a_robots(reverse_path: str) -> None:
     assert why_automatic(scan_headers(letter("plain")), reverse_path) == "null-reverse-path"
 
 
-def test_a_robot_in_the_envelope_is_seen():
+def test_a_robot_in_the_envelope_is_seen() -> None:
     assert why_automatic(scan_headers(letter("plain")), "MAILER-DAEMON@mail.example.org") == "robot-sender"
 
 
@@ -59,11 +59,11 @@ def test_a_robot_in_the_envelope_is_seen():
         ("dsn-two-recipients", "auto-submitted"),
     ],
 )
-def test_letters_of_people_and_robots_are_told_apart(name, why):
+def test_letters_of_people_and_robots_are_told_apart(name: str, why: str | None) -> None:
     assert why_automatic(scan_headers(letter(name)), BEN) == why
 
 
 @given(st.binary(), st.text())
-def test_any_headers_get_an_answer(octets, reverse_path):
+def test_any_headers_get_an_answer(octets: bytes, reverse_path: str) -> None:
     why = why_automatic(scan_headers(octets), reverse_path)
     assert why is None or why.replace("-", "").isalpha()
