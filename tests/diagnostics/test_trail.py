@@ -37,7 +37,7 @@ def mailed(message: Message, contact: Contact, **fields: object) -> Email:
     return Email.objects.create(
         workspace=message.workspace,
         message=message,
-        address=contact.address,
+        address=Address.of(message.workspace, contact.addr_spec),
         contact=contact,
         lane=lane,
         **known,

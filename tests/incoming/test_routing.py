@@ -323,7 +323,7 @@ def test_an_old_fashioned_bounce_to_a_signed_return_path_is_a_bounce() -> None:
 
 def test_a_vacation_note_to_a_signed_return_path_is_no_bounce() -> None:
     signed = somewhere(Meaning.RETURN_PATH, ReturnPathToken(7, 1))
-    note = mail(signed, reverse_path="", why_automatic="auto-submitted", **ANSWERS)
+    note = mail(signed, reverse_path="", is_robot_answer=True, why_automatic="list", **ANSWERS)
     assert isinstance(route(note, Cabinet())[0], IsReply)
 
 

@@ -117,9 +117,7 @@ def _message(workspace: Workspace, text: str) -> Message:
     from postroom.flows.showing import number_in
 
     bare = text.strip("<>")
-    wanted = (
-        Q(message_id=f"<{bare}>") | Q(id_aliases__message_id=f"<{bare}>") | Q(pk=number_in(text, "msg") or 0)
-    )
+    wanted = Q(message_id=f"<{bare}>") | Q(id_aliases__alias=f"<{bare}>") | Q(pk=number_in(text, "msg") or 0)
     message = Message.objects.filter(wanted, workspace=workspace).first()
     if message is None:
         raise Stopped(f"There is no message {text} in {workspace}. Give msg_12, em_12 or a Message-ID.")

@@ -47,7 +47,7 @@ def line(caller: Caller, forward_path: str, look: FirstLook | None = None, **fie
     if look is not None:
         known["from_header"] = _cut(str(look.sender or ""), 400)
         known["subject"] = _cut(look.subject, 998)
-        known["message_id"] = _cut(look.message_id, 998)
+        known["message_id_header"] = _cut(look.message_id, 998)
         known["identity"] = look.identity
     return ReceivedEmail(**known, **fields)
 

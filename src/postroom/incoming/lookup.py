@@ -86,7 +86,7 @@ class WorkspaceFiles:
 
     def _renamed(self, references: Sequence[str]) -> list[int]:
         renamed = Message.objects.filter(
-            id_aliases__workspace_id=self.workspace_id, id_aliases__message_id__in=references
+            id_aliases__workspace_id=self.workspace_id, id_aliases__alias__in=references
         )
         return list(renamed.values_list("pk", flat=True))
 

@@ -14,6 +14,7 @@ from postroom.wire.headers import Headers, Limits, read_header_block
 from postroom.wire.threads import message_ids
 
 REFERENCES = 32
+_ROBOT_ANSWERS = ("auto-submitted", "auto-reply-header", "response-suppressed")
 _SEEN = ("To", "Cc", "Delivered-To", "X-Original-To", "Envelope-To", "Resent-To", "Resent-Cc")
 
 
@@ -52,6 +53,7 @@ class FirstLook:
             why_automatic=self.why_automatic,
             is_report=self.report is not None,
             names_failed_recipient="X-Failed-Recipients" in self.headers,
+            is_robot_answer=why_automatic(self.headers, "somebody") in _ROBOT_ANSWERS,
         )
 
 

@@ -23,7 +23,8 @@ class Incoming:
     `places` are the envelope's recipients, `to` the addresses in its To header, `references` the last
     Message-IDs that it says it answers, oldest first. `why_automatic` is None for a person's mail.
     `is_report`: it is a delivery status notification (RFC 3464). `names_failed_recipient`: an old-fashioned
-    bounce that is none. All addresses are normalised; `sender` is empty if From holds none.
+    bounce that is none. `is_robot_answer`: its headers say that a robot answers for a person. All
+    addresses are normalised; `sender` is empty if From holds none.
     """
 
     sender: str
@@ -35,6 +36,7 @@ class Incoming:
     why_automatic: str | None = None
     is_report: bool = False
     names_failed_recipient: bool = False
+    is_robot_answer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +171,8 @@ def _is_bounce_address(mail: Incoming) -> bool:
 
 def _sounds_like_a_bounce(mail: Incoming) -> bool:
     """No report, but from nobody, and not the answer of a robot on holiday."""
-    is_from_nobody = not mail.reverse_path or mail.sender.startswith(("mailer-daemon@", "postmaster@"))
-    is_robot_answer = mail.why_automatic not in (None, "null-reverse-path", "mailer-daemon")
-    return is_from_nobody and (mail.names_failed_recipient or not is_robot_answer)
+    is_from_server = mail.sender.startswith(("mailer-daemon@", "postmaster@")) or mail.names_failed_recipient
+    return is_from_server or (not mail.reverse_path and not mail.is_robot_answer)
 
 
 def _reply_by_address(mail: Incoming, parent: Thread | None, files: Files) -> list[Verdict]:

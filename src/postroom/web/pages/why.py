@@ -40,7 +40,7 @@ def _message(request: MemberRequest, wanted: str) -> Message | None:
     if wanted.isdecimal() and len(wanted) < 19:
         return rows.filter(pk=int(wanted)).first()
     known_as = f"<{wanted.strip('<>')}>"
-    own = Q(message_id=known_as) | Q(id_aliases__message_id=known_as)
+    own = Q(message_id=known_as) | Q(id_aliases__alias=known_as)
     return rows.filter(own).order_by("pk").first()
 
 

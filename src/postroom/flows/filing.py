@@ -1,0 +1,252 @@
+"""What was received is posted: to its record's conversation, or as the beginning of a new one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.files.storage import default_storage
+from django.db import close_old_connections, transaction
+from django.db.models import Min, Q
+from django.db.models.functions import Now
+
+from postroom.conversations.models import Address, Alias, Contact, Message, Record
+from postroom.conversations.models.messages import Kind
+from postroom.conversations.models.records import AliasStatus
+from postroom.diagnostics import events
+from postroom.diagnostics.events import EventKind
+from postroom.flows.notices import tell_admins
+from postroom.flows.posting import Draft, Upload, post
+from postroom.flows.recording import contact_for, put_record
+from postroom.incoming.lookup import Addresses
+from postroom.incoming.models import ReceivedEmail, ReceivedState
+from postroom.incoming.places import is_nobodys
+from postroom.wire.parse import ParsedEmail, parse
+from postroom.workspaces.models import MailDomain, Member
+
+log = logging.getLogger("postroom.filing")
+LANE = "inbound:"
+MOST_TRIES = 3
+BATCH = 50
+LEASE = timedelta(seconds=60)
+GAP = timedelta(seconds=30)
+
+
+class RecordGone(Exception):
+    """The record that the mail answers was removed after the mail had been taken."""
+
+
+def due() -> list[str]:
+    """The lane, if something stored waits to be posted now."""
+    return [LANE] if _waiting().filter(_is_due()).exists() else []
+
+
+async def post_stored(lane: str) -> datetime | None:
+    """Post everything that is due; returns when the next try of what could not be posted is due.
+
+    A mail is posted and marked as posted in one transaction, so a crash posts nothing twice. What fails
+    three times is set aside with its reason, and the administrators get a notice.
+    """
+    return await asyncio.to_thread(_post_all)
+
+
+def _post_all() -> datetime | None:
+    close_old_connections()
+    try:
+        while post_batch():
+            pass
+        next_at: datetime | None = _waiting().aggregate(at=Min("leased_until"))["at"]
+        return next_at
+    finally:
+        close_old_connections()
+
+
+def post_batch() -> int:
+    """Post up to fifty mails that are due, oldest first; returns how many there were."""
+    lease = secrets.token_hex(16)
+    rows = _claim(lease)
+    for pk in rows:
+        _post_or_put_off(pk, lease)
+    return len(rows)
+
+
+def _waiting() -> Any:
+    return ReceivedEmail.objects.filter(state=ReceivedState.STORED)
+
+
+def _is_due() -> Q:
+    return Q(leased_until=None) | Q(leased_until__lte=Now())
+
+
+def _claim(lease: str) -> Sequence[int]:
+    with transaction.atomic():
+        rows = _waiting().select_for_update(skip_locked=True).filter(_is_due()).order_by("pk")
+        keys = list(rows.values_list("pk", flat=True)[:BATCH])
+        ReceivedEmail.objects.filter(pk__in=keys).update(lease=lease, leased_until=Now() + LEASE)
+    return keys
+
+
+def _post_or_put_off(pk: int, lease: str) -> None:
+    try:
+        _post(pk, lease)
+    except Exception as error:  # one mail that cannot be posted must not hold up the others
+        log.exception("Could not post received mail %s", pk)
+        _put_off(pk, lease, type(error).__name__)
+
+
+def _put_off(pk: int, lease: str, reason: str) -> None:
+    with transaction.atomic():
+        row = _locked(pk, lease)
+        if row is None or row.workspace is None:
+            return
+        row.attempt_count += 1
+        row.lease = ""
+        row.leased_until = Now() + GAP * row.attempt_count
+        row.reason = reason[:40]
+        if row.attempt_count >= MOST_TRIES:
+            row.state, row.leased_until = ReceivedState.SET_ASIDE, None
+            tell_admins(row.workspace, "set_aside")
+        row.save(update_fields=["attempt_count", "lease", "leased_until", "reason", "state"])
+
+
+def _locked(pk: int, lease: str) -> ReceivedEmail | None:
+    rows = ReceivedEmail.objects.select_for_update(of=("self",)).select_related("workspace", "record")
+    return rows.filter(pk=pk, lease=lease, state=ReceivedState.STORED).first()
+
+
+def octets_of(row: ReceivedEmail) -> bytes:
+    """The raw mail, from the spool table or the storage. Raises OSError if the storage has lost it."""
+    spooled = row.spooled
+    if spooled is None:
+        raise OSError(f"There are no octets kept of received mail {row.pk}.")
+    if spooled.octets is not None:
+        return bytes(spooled.octets)
+    with default_storage.open(spooled.storage_name) as file:
+        content: bytes = file.read()
+    return content
+
+
+def _post(pk: int, lease: str) -> None:
+    parsed = parse(octets_of(ReceivedEmail.objects.select_related("spooled").get(pk=pk)))
+    with transaction.atomic():
+        row = _locked(pk, lease)
+        if row is None or row.workspace is None:
+            return
+        alias = Alias.objects.filter(workspace=row.workspace, pk=row.route.get("alias")).first()
+        is_new = row.target.startswith("alias:")
+        record = _open(row, parsed, alias) if is_new else _continued(row)
+        message = post(_draft(row, parsed, record, is_new=is_new))
+        _finish(row, record, message, alias)
+        _note(row, parsed, message)
+
+
+def _continued(row: ReceivedEmail) -> Record:
+    if row.record is None:
+        raise RecordGone
+    return row.record
+
+
+def _open(row: ReceivedEmail, parsed: ParsedEmail, alias: Alias | None) -> Record:
+    assert row.workspace is not None
+    if alias is None:
+        raise RecordGone
+    record, _is_new = put_record(
+        row.workspace,
+        alias.model,
+        f"mail-{row.pk}",
+        title=" ".join(parsed.subject.split()) or "…",
+        responsible=_responsible(alias),
+        by=None,
+    )
+    return record
+
+
+def _responsible(alias: Alias) -> Member | None:
+    """Who is responsible for what this alias opens: the member whose address its defaults name."""
+    address = str(alias.defaults.get("responsible", "")).strip().lower() if alias.defaults else ""
+    if not address:
+        return None
+    members = Member.objects.active().filter(workspace_id=alias.workspace_id)
+    return members.filter(contact__address__addr_spec=address).first()
+
+
+def _draft(row: ReceivedEmail, parsed: ParsedEmail, record: Record, *, is_new: bool) -> Draft:
+    assert row.workspace is not None
+    author = _author(row, parsed)
+    parent = Message.objects.filter(record=record, pk=row.route.get("parent")).first()
+    is_automatic = row.route.get("automatic") is not None and not is_new
+    is_internal = parent is not None and parent.is_internal
+    return Draft(
+        workspace=row.workspace,
+        record=record,
+        author=author,
+        body=parsed.html or "",
+        text=parsed.text,
+        subject=parsed.subject,
+        subtype_key="note" if is_automatic or is_internal else "discussions",
+        named=_asked(parent) if is_internal else (),
+        attachments=[
+            Upload(part.name, part.content_type, part.content, part.content_id or "")
+            for part in parsed.attachments
+        ],
+        parent=parent,
+        kind=Kind.EMAIL,
+        message_id=parsed.message_id,
+        already_told=frozenset(mailbox.addr_spec for mailbox in parsed.recipients_seen),
+        is_quiet=is_automatic,
+    )
+
+
+def _asked(parent: Message | None) -> tuple[Contact, ...]:
+    """Whoever of the house asked is told the answer, though nobody follows notes."""
+    author = parent.author if parent else None
+    return (author,) if author is not None and author.is_insider else ()
+
+
+def _author(row: ReceivedEmail, parsed: ParsedEmail) -> Contact | None:
+    """The contact behind From; None without one, or if it is an address of ours that no person has."""
+    assert row.workspace is not None
+    sender = parsed.from_
+    if sender is None:
+        return None
+    members = Contact.objects.filter(workspace=row.workspace, member__isnull=False)
+    is_member = members.filter(address__addr_spec=sender.addr_spec).exists()
+    if not is_member and is_nobodys(sender.addr_spec, Addresses()):
+        return None
+    return contact_for(row.workspace, sender.addr_spec, sender.display_name)
+
+
+def _finish(row: ReceivedEmail, record: Record, message: Message, alias: Alias | None) -> None:
+    row.state, row.record, row.message, row.reason = ReceivedState.POSTED, record, message, ""
+    row.lease, row.leased_until = "", None
+    row.save(update_fields=["state", "record", "message", "reason", "lease", "leased_until"])
+    if alias is not None and alias.status != AliasStatus.VALID:
+        Alias.objects.filter(pk=alias.pk).update(status=AliasStatus.VALID)
+
+
+def _note(row: ReceivedEmail, parsed: ParsedEmail, message: Message) -> None:
+    """What the conversation itself does not show: a robot, or an author nobody vouches for."""
+    sender = parsed.from_
+    automatic = row.route.get("automatic")
+    if automatic is not None:
+        _note_one(EventKind.AUTOMATIC_REPLY, row, message, why=automatic)
+    elif sender is not None:
+        addresses = Address.objects.filter(workspace=message.workspace, addr_spec=sender.addr_spec)
+        addresses.filter(bounce_score__gt=0).update(bounce_score=0)
+    if sender is not None and MailDomain.objects.filter(domain=sender.domain).exists():
+        _note_one(EventKind.UNVERIFIED_AUTHOR, row, message, claimed=sender.addr_spec)
+
+
+def _note_one(kind: EventKind, row: ReceivedEmail, message: Message, **detail: Any) -> None:
+    events.note(
+        kind,
+        workspace=message.workspace,
+        message=message,
+        record=message.record,
+        received=row.pk,
+        **detail,
+    )
