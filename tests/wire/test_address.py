@@ -202,9 +202,9 @@ def test_no_more_than_the_limit_is_read() -> None:
     ids=lambda text: text[:8],
 )  # fmt: skip
 def test_a_hostile_list_takes_no_time(hostile: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     parse_mailboxes(hostile)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 @given(st.text() | st.text('aé@.,;:<>()"\\ =?\r\n\x00[]'))

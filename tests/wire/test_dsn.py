@@ -164,9 +164,9 @@ def test_a_report_of_ten_thousand_recipients_is_read_as_far_as_a_thousand() -> N
         b"Content-Type: multipart/report; boundary=b\n\n--b\nContent-Type: message/delivery-status\n\n"
         b"Reporting-MTA: dns; mx.example\n\n" + block * 10_000
     )
-    started = time.perf_counter()
+    started = time.process_time()
     report = read_report(octets)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert report is not None
     assert len(report.recipients) == 1000
 

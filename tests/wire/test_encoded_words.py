@@ -73,9 +73,9 @@ def test_the_charsets_of_real_mail_are_known(charset: str | None) -> None:
     ["=?utf-8?q?a?= " * 20_000, "=?" * 150_000, "=?a?b?" * 50_000, "=?a\0?q?x?= =?b?q?x?= " * 9_000],
 )
 def test_hostile_headers_take_no_time(hostile: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     decode_words(hostile)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_every_charset_that_is_known_can_be_decoded() -> None:

@@ -328,9 +328,9 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_hostile_mail_is_read_within_two_seconds(name: str) -> None:
     octets, defect = BOMBS[name]
-    started = time.perf_counter()
+    started = time.process_time()
     mail = parse(octets)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert defect is None or defect in mail.defects
 
 

@@ -39,9 +39,9 @@ def test_an_identifier_that_is_too_long_is_passed_over() -> None:
 
 @pytest.mark.parametrize("hostile", ["<" * 300_000, "<a" * 150_000, "<" + "a" * 300_000, "<a>" * 100_000])
 def test_hostile_references_take_no_time(hostile: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     message_ids(hostile)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_references_name_three_ancestors_and_the_mail_itself() -> None:
