@@ -125,7 +125,7 @@ def share_out(lanes: Sequence[Waiting], limit: int, after_lane_id: int = 0) -> l
     """Divide the places of a claim: (lane, places), urgent first, a fifth kept for bulk if both wait."""
     urgent = [lane.lane_id for lane in lanes if lane.stream == Stream.URGENT]
     bulk = [lane.lane_id for lane in lanes if lane.stream != Stream.URGENT]
-    for_bulk = (max(1, limit // 5) if urgent else limit) if bulk else 0
+    for_bulk = (limit // 5 if urgent else limit) if bulk else 0
     return _evenly(urgent, limit - for_bulk, after_lane_id) + _evenly(bulk, for_bulk, after_lane_id)
 
 

@@ -1,0 +1,77 @@
+"""What every tick tidies up, in bounded steps: nothing here is urgent, and nothing here takes long."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import connections
+from django.utils import timezone
+
+from postroom.engine import LaneKind
+from postroom.flows import sending
+from postroom.incoming.models import ReceivedState, SpooledMail
+from postroom.outgoing.models import Email, Rendition, State
+from postroom.workspaces.models import IdempotentRequest
+
+LANE = "housekeeping:"
+RENDITIONS_KEPT = timedelta(days=14)
+REQUESTS_KEPT = timedelta(hours=24)
+STEP = 200
+SPOOL_STEP = 50
+
+
+async def drain(lane: str) -> None:
+    """Do one step of everything; the next tick does the next."""
+    await asyncio.to_thread(_tidy)
+
+
+def due() -> list[str]:
+    """There may always be something to tidy up."""
+    return [LANE]
+
+
+KIND = LaneKind(LANE, drain, due)
+
+
+def _tidy() -> None:
+    try:
+        sending.recover(is_start=False)
+        move_spooled()
+        drop_renditions()
+        drop_requests()
+    finally:
+        connections.close_all()
+
+
+def move_spooled() -> int:
+    """Move the octets of posted mails from the table into the storage; return how many were moved."""
+    unposted = SpooledMail.objects.filter(received__state=ReceivedState.STORED)
+    rows = (
+        SpooledMail.objects.filter(octets__isnull=False).exclude(pk__in=unposted).order_by("pk")[:SPOOL_STEP]
+    )
+    for spooled in rows:
+        octets = bytes(spooled.octets or b"")
+        if not default_storage.exists(spooled.storage_name):
+            default_storage.save(spooled.storage_name, ContentFile(octets))
+        SpooledMail.objects.filter(pk=spooled.pk).update(octets=None)
+    return len(rows)
+
+
+def drop_renditions() -> int:
+    """Drop the octets of mail that is settled after two weeks; its Emails stay. Return how many went."""
+    open_states = Email.objects.filter(state=State.OUTGOING) | Email.objects.failed()
+    old = Rendition.objects.filter(created_at__lt=timezone.now() - RENDITIONS_KEPT)
+    settled = old.exclude(pk__in=open_states.filter(rendition__in=old).values("rendition_id"))
+    chosen = list(settled.order_by("pk").values_list("pk", flat=True)[:STEP])
+    Email.objects.filter(rendition_id__in=chosen).update(rendition=None)
+    Rendition.objects.filter(pk__in=chosen).delete()
+    return len(chosen)
+
+
+def drop_requests() -> int:
+    """Forget answers to requests with an Idempotency-Key after a day; return how many were forgotten."""
+    old = IdempotentRequest.objects.filter(created_at__lt=timezone.now() - REQUESTS_KEPT)
+    return IdempotentRequest.objects.filter(pk__in=old.order_by("pk").values("pk")[:STEP]).delete()[0]

@@ -1,0 +1,12 @@
+"""All kinds of lanes, for the engine."""
+
+from __future__ import annotations
+
+from postroom.engine import LaneKind
+
+
+def lane_kinds() -> list[LaneKind]:
+    """What `Engine` is started with: outgoing servers, incoming mail to be posted, and housekeeping."""
+    from postroom.flows import housekeeping, receiving, sending
+
+    return [sending.KIND, LaneKind(receiving.LANE, receiving.post_stored, receiving.due), housekeeping.KIND]
