@@ -12,7 +12,7 @@ Answer = Reply | Awaitable[Reply]
 MIB = 1024 * 1024
 
 
-class HangUp(Exception):  # noqa: N818 (an instruction, not a fault)
+class HangUp(Exception):
     """Raised in a door: the connection is closed without a word."""
 
 
@@ -20,9 +20,9 @@ class HangUp(Exception):  # noqa: N818 (an instruction, not a fault)
 class ListenerLimits:
     """How much a stranger may ask for. Beyond it the answer is 4yz or 5yz, and memory stays bounded.
 
-    `held_octets` bounds the content of all unfinished mails together. `errors` and `junk` bound wrong commands
-    and commands without mail (NOOP, RSET, VRFY ...) since the last accepted mail. A content that arrives slower
-    than `least_octets_per_second` is cut after `slow_start_seconds`.
+    `held_octets` bounds the content of all unfinished mails together. `errors` bounds wrong commands
+    and `junk` those without mail (NOOP, RSET, VRFY ...) since the last accepted mail. A content that
+    arrives slower than `least_octets_per_second` is cut after `slow_start_seconds`.
     """
 
     content_octets: int = 50 * MIB

@@ -12,7 +12,7 @@ class MailError(Exception):
         super().__init__(message or " ".join((type(self).__doc__ or "").split()))
 
 
-class RelayUnreachable(MailError):  # noqa: N818 (says what is known about the world)
+class RelayUnreachable(MailError):
     """The relay could not be reached; nothing was handed over, so any relay may be tried at once.
 
     `step` names where it ended: dns, connect, greeting, ehlo, tls, auth, or mail (a single mail's
@@ -30,7 +30,7 @@ class RelayUnreachable(MailError):  # noqa: N818 (says what is known about the w
         self.is_permanent = is_permanent
 
 
-class OutcomeUnknown(MailError):  # noqa: N818 (says what is known about the world)
+class OutcomeUnknown(MailError):
     """The connection ended between the final dot and its reply: the relay may have taken the mail.
 
     Trying again can deliver it twice (RFC 1047).

@@ -9,10 +9,11 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from postroom.smtp.connection import Connection, Owner, parsed
+from postroom.smtp.connection import Connection, Owner
 from postroom.smtp.errors import RelayUnreachable
 from postroom.smtp.offers import Offers
 from postroom.smtp.relay import Relay, Security, Timeouts
+from postroom.smtp.replies import parsed
 
 NO_SUCH_HOST = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 

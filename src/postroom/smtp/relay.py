@@ -76,7 +76,10 @@ class Relay:
         if not parts.hostname:
             raise ValueError(f"The relay URL names no host. Write for example {EXAMPLE}")
         if parts.path.strip("/") or parts.fragment:
-            raise ValueError(f"The relay URL goes on after the host and port. Write for example {EXAMPLE}")
+            raise ValueError(
+                "The relay URL goes on after the host and port. A '/', '#' or '?' in the password must be "
+                f"percent-encoded (%2F, %23, %3F). Example: {EXAMPLE}"
+            )
         return cls(
             host=parts.hostname,
             port=_port(parts, default_port),

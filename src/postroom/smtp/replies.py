@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Callable
+from functools import lru_cache
 from typing import cast
+
+from postroom.wire.reply import EnhancedStatus, Reply
 
 CODES = {b"%d" % code: code for code in range(200, 600)}
 ENDS = frozenset((b" ", b"\r", b""))
+ORDINARY = re.compile(rb"(2\d\d) ([245]\.\d\.\d) ([A-Za-z](?:[ -~]*[!-~])?)\r?").fullmatch
 LINE_OCTETS = 8192
 REPLY_LINES = 1000
 
 
+def parsed(lines: list[bytes]) -> Reply:
+    """Return the same as `Reply.parse`, sooner for the one line that nearly every accepted mail gets."""
+    match = ORDINARY(lines[0]) if len(lines) == 1 else None
+    if match is None:
+        return Reply.parse([line.rstrip() for line in lines])
+    return Reply(CODES[match[1]], _status(match[2]), match[3].decode("ascii"))
+
+
+@lru_cache(64)
+def _status(octets: bytes) -> EnhancedStatus | None:
+    return EnhancedStatus.parse(octets.decode("ascii"))
+
+
 class ReplyProtocol(asyncio.Protocol):
-    """Cuts what arrives into replies and hands each, with all its lines, to `answered`.
+    """Cuts what arrives into replies and hands each, with all its lines, to `expects`.
 
     Lines may end in a bare LF, because relays that do so exist. Anything that is no reply line, a line over
     8192 octets or a reply over 1000 lines goes to `garbled` once; nothing is read after that.
@@ -23,10 +42,7 @@ class ReplyProtocol(asyncio.Protocol):
         self.lines: list[bytes] = []
         self.is_over = False
         self.is_same_chunk = False
-
-    def answered(self, code: int, lines: list[bytes]) -> None:
-        """Take one whole reply."""
-        raise NotImplementedError
+        self.expects: Callable[[int, list[bytes]], None]
 
     def garbled(self, lines: list[bytes]) -> None:
         """Take lines that are no reply; the connection is out of step for good."""
@@ -35,6 +51,8 @@ class ReplyProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Cut complete lines off and keep the rest; a reply ends with the line without a hyphen."""
         self.is_same_chunk = False
+        if self.is_over:
+            return
         if self.rest:
             data = self.rest + data
         lines = data.split(b"\n")
@@ -43,19 +61,15 @@ class ReplyProtocol(asyncio.Protocol):
             if self.is_over:
                 return
             code = CODES.get(line[:3], 0)
-            if code and line[3:4] in ENDS:
-                self._end(code, line)
-            else:
+            if not code or line[3:4] not in ENDS:
                 self._continue(code, line)
+            elif self.lines:
+                whole, self.lines = [*self.lines, line], []
+                self.expects(code, whole)
+            else:
+                self.expects(code, [line])
         if len(self.rest) > LINE_OCTETS and not self.is_over:
             self.garbled([self.rest[:80]])
-
-    def _end(self, code: int, line: bytes) -> None:
-        lines = [line]
-        if self.lines:
-            lines = [*self.lines, line]
-            self.lines = []
-        self.answered(code, lines)
 
     def _continue(self, code: int, line: bytes) -> None:
         self.lines.append(line)
@@ -71,6 +85,7 @@ class AskingProtocol(ReplyProtocol):
         super().__init__()
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport
+        self.expects = self.answered
         self.asked: asyncio.Future[tuple[int, list[bytes]]] = self.loop.create_future()
         self.closed: asyncio.Future[None] = self.loop.create_future()
 
