@@ -37,7 +37,7 @@ def told(asked: Audience) -> dict[str, str]:
 
 def reasons(asked: Audience) -> dict[str, str]:
     """Name → why not."""
-    found = {contact.name: contact.hurdle for contact in asked.passed_over()}  # type: ignore[attr-defined]
+    found = {contact.name: contact.hurdle for contact in asked.passed_over()}
     return found | {contact.name: "same_address" for contact in asked.sharing()}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from django.db.models import BooleanField, Case, CharField, Expression, F, Q, QuerySet, Value, When, Window
 from django.db.models.functions import RowNumber
@@ -16,6 +17,9 @@ from django.db.models.functions import RowNumber
 from postroom.conversations.models import Address, Alias, Contact, Follower, Subtype
 from postroom.conversations.models.addresses import ContactQuerySet
 from postroom.workspaces.models import Channel, MailDomain
+
+if TYPE_CHECKING:
+    from django_stubs_ext.annotations import WithAnnotations
 
 
 class Reason(StrEnum):
@@ -45,6 +49,20 @@ class Layout(StrEnum):
     OUTSIDE = "outside"
 
 
+class Found(TypedDict):
+    """What is worked out for each candidate; `hurdle` is "" for those whom nothing stops."""
+
+    channel: str
+    why: str
+    layout: str
+    spoken: str
+    hurdle: str
+
+
+if TYPE_CHECKING:
+    Candidate = WithAnnotations[Contact, Found]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audience:
     """What is about to be said, as far as it decides who is told.
@@ -61,17 +79,14 @@ class Audience:
     already_told: frozenset[str] = frozenset()
     are_outsiders_confirmed: bool = False
 
-    def candidates(self) -> QuerySet[Contact]:
+    def candidates(self) -> QuerySet[Candidate]:
         """Everybody the question arises for, with `channel`, `why`, `layout`, `spoken` and `hurdle`.
 
         `hurdle` is the reason that stops them, or "". Two who share an address still both have "".
         """
-        followers = Follower.objects.filter(record_id=self.record_id).values("contact_id")
-        named = self._everyone().filter(pk__in=self.named_ids).values("pk")
-        asked = named if self.record_id is None else followers.union(named)
-        return (
+        found: Any = (
             self._everyone()
-            .filter(pk__in=asked)
+            .filter(self._is_asked_about())
             .annotate(
                 channel=self._channel(),
                 why=_case((self._is_named(), Why.NAMED), default=Why.FOLLOWER),
@@ -80,22 +95,23 @@ class Audience:
             )
             .annotate(hurdle=_case(*self._hurdles(), default=""))
         )
+        return cast("QuerySet[Candidate]", found)
 
-    def by_email(self) -> QuerySet[Contact]:
+    def by_email(self) -> QuerySet[Candidate]:
         """Those who are mailed: one per address, the named before the followers."""
-        return self._placed().filter(place=1)
+        return self._placed().filter(Q(place=1))
 
-    def in_postroom(self) -> QuerySet[Contact]:
+    def in_postroom(self) -> QuerySet[Candidate]:
         """The members who are told in Postroom."""
         return self.candidates().filter(hurdle="", channel=Channel.POSTROOM)
 
-    def passed_over(self) -> QuerySet[Contact]:
+    def passed_over(self) -> QuerySet[Candidate]:
         """Those who are not told; `hurdle` is the reason."""
         return self.candidates().exclude(hurdle="")
 
-    def sharing(self) -> QuerySet[Contact]:
+    def sharing(self) -> QuerySet[Candidate]:
         """Those who are not mailed only because the mail to their address is somebody else's copy."""
-        return self._placed().filter(place__gt=1)
+        return self._placed().filter(Q(place__gt=1))
 
     def outsiders(self) -> QuerySet[Contact]:
         """Those named who are not of the house, if it is something internal; else nobody."""
@@ -104,6 +120,13 @@ class Audience:
         return (
             self._everyone().filter(pk__in=self.named_ids, member=None, is_active=True).order_by("name", "pk")
         )
+
+    def _is_asked_about(self) -> Q:
+        named = self._everyone().filter(pk__in=self.named_ids).values_list("pk")
+        if self.record_id is None:
+            return Q(pk__in=named)
+        followers = Follower.objects.filter(record_id=self.record_id).values_list("contact_id")
+        return Q(pk__in=followers.union(named))
 
     @property
     def _is_internal(self) -> bool:
@@ -114,8 +137,8 @@ class Audience:
         assert isinstance(rows, ContactQuerySet)
         return rows
 
-    def _placed(self) -> QuerySet[Contact]:
-        named_first = [_flag(~self._is_named()), F("pk")]
+    def _placed(self) -> QuerySet[Candidate]:
+        named_first: list[Expression | F] = [_flag(~self._is_named()), F("pk")]
         place = Window(RowNumber(), partition_by=[F("address_id")], order_by=named_first)
         return self.candidates().filter(hurdle="", channel=Channel.EMAIL).annotate(place=place)
 

@@ -6,8 +6,11 @@ import re
 
 import nh3
 from django.utils.html import escape
-from inscriptis import get_text
-from inscriptis.model.config import ParserConfig
+from inscriptis import get_text  # type: ignore[import-untyped]
+from inscriptis.css_profiles import CSS_PROFILES  # type: ignore[import-untyped]
+from inscriptis.model.config import ParserConfig  # type: ignore[import-untyped]
+
+from postroom.wire.html_text import text_of_html
 
 _TAGS = """
 a abbr b blockquote br caption center code col colgroup dd del div dl dt em font h1 h2 h3 h4 h5 h6 hr i img
@@ -56,13 +59,24 @@ _cleaner = nh3.Cleaner(
     link_rel="noopener noreferrer nofollow",
     strip_comments=True,
 )
-_TOO_DEEP = 200
+_DEEPEST = 200  # below this libxml2 leaves text out
+_MOST_NESTABLE = (
+    10_000  # cleaning takes quadratic time in the depth: a second here, minutes at ten times as many
+)
+_NESTABLE = re.compile(r"<(?!/|!|\?|(?:br|col|dd|dt|hr|img|li|p|tbody|td|th|tr)\b)[a-z]", re.IGNORECASE)
+_ELEMENT = re.compile(r"<(/?)(?!br\b|col\b|hr\b|img\b)[a-z]")
 _UNSHOWABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def clean_html(html: str) -> str:
-    """The harmless part of some HTML. Images stay; whether one loads is up to the page."""
-    return _cleaner.clean(showable(html)).strip()
+    """The harmless part of some HTML. Images stay; whether one loads is up to the page.
+
+    HTML that is nested beyond all reason becomes its text.
+    """
+    html = showable(html)
+    if sum(1 for _ in _NESTABLE.finditer(html)) > _MOST_NESTABLE:
+        return html_of(text_of_html(html))
+    return _cleaner.clean(html).strip()
 
 
 def showable(text: str) -> str:
@@ -83,20 +97,16 @@ def text_of(html: str) -> str:
     """Sanitised HTML as plain text with its links, lists and tables, for the text part and for search."""
     if not html.strip():
         return ""
-    if _is_too_deep(html):
-        return _stripped(html)
-    return get_text(f"<div>{html}</div>", ParserConfig(display_links=True)).strip()
+    if _depth(html) > _DEEPEST:
+        return text_of_html(html).strip()
+    text: str = get_text(f"<div>{html}</div>", ParserConfig(CSS_PROFILES["strict"], display_links=True))
+    return text.strip()
 
 
-def _is_too_deep(html: str) -> bool:
-    """Would walking the tree exhaust the stack?"""
+def _depth(html: str) -> int:
+    """How deep balanced HTML is nested."""
     depth = deepest = 0
-    for closing in re.finditer(r"<(/?)[a-z]", html):
-        depth += -1 if closing.group(1) else 1
+    for element in _ELEMENT.finditer(html):
+        depth += -1 if element.group(1) else 1
         deepest = max(deepest, depth)
-    return deepest > _TOO_DEEP
-
-
-def _stripped(html: str) -> str:
-    bare: str = nh3.clean(html, tags=set())
-    return bare.replace("&lt;", "<").replace("&gt;", ">").replace("&nbsp;", " ").replace("&amp;", "&").strip()
+    return deepest

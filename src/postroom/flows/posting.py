@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from django.db import transaction
 from django.db.models import CharField, F, JSONField, QuerySet, Value
@@ -15,20 +15,23 @@ from postroom import engine
 from postroom.conversations import sanitise, storage
 from postroom.conversations.models import Attachment, Contact, Message, Notification, Record, Subtype
 from postroom.conversations.models.messages import Kind
-from postroom.conversations.models.records import Stream
 from postroom.conversations.recipients import Audience, Reason
 from postroom.conversations.storage import Upload
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
 from postroom.flows import recording
+from postroom.flows.drafts import Draft, NotTold, OutsidersNamed, PostRefused, Preview, Told
+from postroom.flows.submitting import submit
 from postroom.outgoing import fan_out, letters, origin, relays
 from postroom.wire.compose import Part
 from postroom.wire.threads import mint_message_id
 from postroom.workspaces import parameters
 from postroom.workspaces.insert_selected import insert_selected
-from postroom.workspaces.models import Member, Workspace
-from postroom.workspaces.refusals import RequestRefused
+from postroom.workspaces.models import Workspace
 from postroom.workspaces.walls import refuse_strangers
+
+if TYPE_CHECKING:
+    from postroom.conversations.recipients import Candidate
 
 __all__ = [
     "Draft",
@@ -40,77 +43,8 @@ __all__ = [
     "Upload",
     "post",
     "preview",
+    "submit",
 ]
-
-
-class PostRefused(RequestRefused):
-    """This cannot be said; nothing was stored."""
-
-
-class OutsidersNamed(RequestRefused):
-    """Something internal names people from outside, which has to be confirmed; nothing was stored."""
-
-    def __init__(self, contacts: Sequence[Contact]) -> None:
-        self.contacts = contacts
-        names = ", ".join(str(contact) for contact in contacts)
-        super().__init__(_("This is internal, and would be mailed outside to %(names)s.") % {"names": names})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """What is to be said.
-
-    `body` is HTML, sanitised when it is posted; `text` is taken if there is no body. `author` None means
-    the member who acts, or without one the workspace itself. `named` are told besides the followers.
-    `already_told` are normalised addresses that have it from outside. `stream` None means that of the
-    subtype. `message_id` is that of a mail that came in; a new one is minted otherwise. `is_quiet`
-    stores it without telling anybody and without letting the author follow.
-    """
-
-    workspace: Workspace
-    record: Record | None = None
-    author: Contact | None = None
-    member: Member | None = None
-    body: str = ""
-    text: str = ""
-    subject: str = ""
-    subtype_key: str = "discussions"
-    named: Sequence[Contact] = ()
-    attachments: Sequence[Upload] = ()
-    stream: Stream | str | None = None
-    parent: Message | None = None
-    kind: Kind = Kind.COMMENT
-    message_id: str | None = None
-    already_told: frozenset[str] = frozenset()
-    are_outsiders_confirmed: bool = False
-    is_quiet: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """Somebody who would be told: `how` is "email" or "postroom", `why` "follower" or "named"."""
-
-    contact: Contact
-    how: str
-    addr_spec: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class NotTold:
-    """Somebody who would not be told; `reason` is one of `conversations.recipients.Reason`."""
-
-    contact: Contact
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """Who would be told and who not. `outsiders` are those whom something internal needs confirming for."""
-
-    told: list[Told]
-    not_told: list[NotTold]
-    outsiders: list[Contact]
 
 
 def post(draft: Draft) -> Message:
@@ -137,17 +71,17 @@ def preview(draft: Draft) -> Preview:
     """Who would be told, how and why, and who not; nothing is stored. Raises PostRefused, AcrossTheWall."""
     audience = _audience_of(draft, _subtype_of(draft))
     told = [
-        Told(contact, contact.channel, contact.addr_spec, contact.why)  # type: ignore[attr-defined]
+        Told(contact, contact.channel, contact.addr_spec, contact.why)
         for rows in (audience.by_email(), audience.in_postroom())
         for contact in _listed(rows)
     ]
-    passed_over = [NotTold(contact, contact.hurdle) for contact in _listed(audience.passed_over())]  # type: ignore[attr-defined]
+    passed_over = [NotTold(contact, contact.hurdle) for contact in _listed(audience.passed_over())]
     sharing = [NotTold(contact, Reason.SAME_ADDRESS) for contact in _listed(audience.sharing())]
     outsiders = [] if draft.are_outsiders_confirmed else list(audience.outsiders())
     return Preview(told, passed_over + sharing, outsiders)
 
 
-def _listed(rows: QuerySet[Contact]) -> QuerySet[Contact]:
+def _listed(rows: QuerySet[Candidate]) -> QuerySet[Candidate]:
     return rows.select_related("address").order_by("name", "pk")
 
 
@@ -266,12 +200,12 @@ def _part_of(upload: Upload) -> Part:
     )
 
 
-def _notify(message: Message, rows: QuerySet[Contact]) -> None:
+def _notify(message: Message, rows: QuerySet[Candidate]) -> None:
     alike = {"workspace": message.workspace_id, "message": message.pk, "kind": Notification.Kind.MESSAGE}
     insert_selected(Notification, rows, alike=alike, of_each={"member": F("member_id"), "reason": F("why")})
 
 
-def _note_why_not(message: Message, rows: QuerySet[Contact], reason: F | Value) -> None:
+def _note_why_not(message: Message, rows: QuerySet[Candidate], reason: F | Value) -> None:
     spelled = Concat(Value('{"reason": "'), reason, Value('"}'), output_field=CharField())
     alike = {
         "workspace": message.workspace_id,

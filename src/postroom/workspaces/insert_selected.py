@@ -32,7 +32,7 @@ def insert_selected(
     except EmptyResultSet:
         return 0
     fields = [_stored(model, name) for name in (*alike, *of_each)]
-    columns = ", ".join(quote(field.column) for field in fields)
+    columns = ", ".join(quote(str(field.column)) for field in fields)
     fixed = [
         field.get_db_prep_save(value, connection)
         for field, value in zip(fields, alike.values(), strict=False)

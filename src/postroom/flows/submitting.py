@@ -1,0 +1,176 @@
+"""A program hands over a mail that is ready: it is kept as a message and sent as it is."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from postroom import engine
+from postroom.conversations import sanitise, storage
+from postroom.conversations.models import Address, Attachment, Contact, Message, Record
+from postroom.conversations.models.messages import Kind
+from postroom.conversations.models.records import Stream
+from postroom.conversations.storage import Upload
+from postroom.flows import recording
+from postroom.flows.drafts import PostRefused
+from postroom.outgoing import fan_out, origin, raw_mail, relays
+from postroom.outgoing.models import Email
+from postroom.wire.address import Mailbox, normalise
+from postroom.wire.header_lines import date_line
+from postroom.wire.parse import ParsedEmail, parse
+from postroom.wire.threads import mint_message_id
+from postroom.workspaces.insert_selected import insert_selected
+from postroom.workspaces.models import MailDomain, Member, Workspace
+from postroom.workspaces.walls import refuse_strangers
+
+LONGEST_LIST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """Who the mail is from: the contact, and the header lines that have to change for it."""
+
+    contact: Contact
+    added: tuple[bytes, ...]
+    dropped: tuple[str, ...]
+
+
+def submit(
+    workspace: Workspace,
+    raw: bytes,
+    *,
+    reverse_path: str,
+    forward_paths: Sequence[str],
+    member: Member,
+    record: Record | None = None,
+    stream: Stream | str = Stream.URGENT,
+) -> Message:
+    """Send a ready-made mail to every forward-path, each with an Email of its own.
+
+    The octets stay as they are, but for the header block: Bcc goes, a missing Message-ID or Date is added,
+    and a From on a domain that is not the workspace's becomes the default From, with the author's address
+    as Reply-To. Bounces come back to us, whatever `reverse_path` says; it only stands in for a missing From.
+    Raises PostRefused, AddressError or AcrossTheWall, each with nothing stored.
+    """
+    refuse_strangers(workspace, [member, record])
+    recipients = _recipients(forward_paths)
+    parsed = parse(raw)
+    domain = origin.default_domain(workspace)
+    sender = _sender(workspace, domain, parsed, reverse_path=reverse_path, member=member)
+    message_id = parsed.message_id or mint_message_id(uuid.uuid4().hex, domain.domain)
+    attachments = _kept_files(workspace, parsed)
+    with transaction.atomic():
+        message = _write(workspace, parsed, message_id, sender=sender, record=record, stream=str(stream))
+        Attachment.objects.bulk_create(_hung_on(message, attachments))
+        _tell(message, _template(raw, parsed, message_id, sender=sender), recipients)
+    return message
+
+
+def _recipients(forward_paths: Iterable[str]) -> list[str]:
+    recipients = list(dict.fromkeys(normalise(path) for path in forward_paths))
+    if not recipients:
+        raise PostRefused(_("Nobody is named who should get this mail. Name at least one address."))
+    if len(recipients) > LONGEST_LIST:
+        raise PostRefused(_("One mail may go to %(limit)s addresses at most.") % {"limit": LONGEST_LIST})
+    return recipients
+
+
+def _sender(
+    workspace: Workspace, domain: MailDomain, parsed: ParsedEmail, *, reverse_path: str, member: Member
+) -> _Sender:
+    given = parsed.from_ or (Mailbox("", normalise(reverse_path)) if reverse_path else None)
+    if given is None:
+        contact = Contact.objects.get(member=member)
+        return _Sender(contact, _from_line(origin.from_of(workspace, domain, contact)), ("from",))
+    contact = recording.contact_for(workspace, given.addr_spec, given.display_name)
+    if origin.is_own_domain(workspace, given.addr_spec):
+        return _Sender(contact, () if parsed.from_ else _from_line(given), () if parsed.from_ else ("from",))
+    name = given.display_name or given.local_part
+    added = _from_line(Mailbox(name, domain.from_addr_spec))
+    if "Reply-To" not in parsed.headers:
+        added += (b"Reply-To: " + given.header(),)
+    return _Sender(contact, added, ("from", "sender"))
+
+
+def _from_line(mailbox: Mailbox) -> tuple[bytes, ...]:
+    return (b"From: " + mailbox.header(),)
+
+
+def _kept_files(workspace: Workspace, parsed: ParsedEmail) -> list[Attachment]:
+    uploads = [
+        Upload(part.name, part.content_type, part.content, part.content_id or "")
+        for part in parsed.attachments
+    ]
+    return [storage.keep(workspace.pk, upload) for upload in uploads]
+
+
+def _hung_on(message: Message, attachments: list[Attachment]) -> list[Attachment]:
+    for attachment in attachments:
+        attachment.message = message
+    return attachments
+
+
+def _write(
+    workspace: Workspace,
+    parsed: ParsedEmail,
+    message_id: str,
+    *,
+    sender: _Sender,
+    record: Record | None,
+    stream: str,
+) -> Message:
+    if record is not None:
+        Record.objects.filter(pk=record.pk).update(last_message_at=Now())
+    body = sanitise.clean_html(parsed.html) if parsed.html else sanitise.html_of(parsed.text)
+    return Message.objects.create(
+        workspace=workspace,
+        record=record,
+        author=sender.contact,
+        author_name=str(sender.contact)[:200],
+        kind=Kind.SUBMISSION,
+        stream=stream,
+        subject=" ".join(sanitise.showable(parsed.subject).split())[:998],
+        body=body,
+        text=sanitise.text_of(body),
+        message_id=message_id,
+    )
+
+
+def _template(raw: bytes, parsed: ParsedEmail, message_id: str, *, sender: _Sender) -> raw_mail.Template:
+    added, dropped = [*sender.added], [*sender.dropped]
+    if parsed.message_id is None:
+        added.append(b"Message-ID: " + message_id.encode("ascii"))
+        dropped.append("message-id")
+    if parsed.date is None:
+        added.append(date_line("Date", timezone.now()).encode("ascii"))
+        dropped.append("date")
+    return raw_mail.template_of(raw, added=added, dropped=dropped)
+
+
+def _tell(message: Message, template: raw_mail.Template, recipients: list[str]) -> None:
+    lane = relays.lane_of(message.workspace, message.stream)
+    rendition = fan_out.rendition_of(message, template, "en", "literal")
+    rendition.save()
+    alike = {**fan_out.alike(message, lane), "rendition": rendition.pk, "why_told": "named"}
+    addresses = _addresses(message.workspace, recipients)
+    of_each = {"address": F("pk"), "contact": Subquery(_oldest_contact())}
+    fan_out.write_tally(message, insert_selected(Email, addresses, alike=alike, of_each=of_each))
+    transaction.on_commit(lambda: engine.wake(lane.server.engine_lane))
+
+
+def _addresses(workspace: Workspace, recipients: list[str]) -> QuerySet[Address]:
+    rows = [Address(workspace=workspace, addr_spec=addr_spec) for addr_spec in recipients]
+    Address.objects.bulk_create(rows, ignore_conflicts=True)
+    return Address.objects.filter(workspace=workspace, addr_spec__in=recipients)
+
+
+def _oldest_contact() -> QuerySet[Contact, dict[str, int]]:
+    found = Contact.objects.filter(address=OuterRef("pk")).order_by(F("member").asc(nulls_last=True), "pk")
+    return found.values("pk")[:1]  # type: ignore[return-value]
