@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS
 from django.core.files.uploadedfile import UploadedFile
 from django.http import QueryDict
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 
 from postroom.conversations.models.records import Alias, Stream
 from postroom.wire.address import AddressError, Mailbox, normalise, parse_mailboxes
@@ -23,6 +25,7 @@ else:  # the class takes no parameter when it runs
     _OfDomain = _OfAlias = forms.ModelForm
 
 NAMED_AT_MOST = 50
+_QUOTED = re.compile(r'"[^"]*"')
 
 
 class IdsField(forms.Field):
@@ -77,18 +80,21 @@ class MailboxesField(forms.CharField):
     def clean(self, value: Any) -> list[Mailbox]:
         """The addresses; every piece must be one."""
         text = super().clean(value).replace(";", ",").replace("\n", ",")
+        pieces = [piece for piece in _QUOTED.sub("", text).split(",") if piece.strip()]
         found = parse_mailboxes(text, NAMED_AT_MOST + 1)
-        wanted = [piece for piece in text.split(",") if "@" in piece] or ([text] if text.strip() else [])
-        if len(found) < len(wanted):
-            raise forms.ValidationError(
-                _("At least one of these is not an email address. Write name@example.com.")
-            )
+        if len(found) < len(pieces) or not all(_is_address(mailbox.addr_spec) for mailbox in found):
+            words = _("At least one of these is not an email address. Write name@example.com.")
+            raise forms.ValidationError(words)
         if len(found) > NAMED_AT_MOST:
-            raise forms.ValidationError(
-                ngettext("Name %(count)d person at most.", "Name %(count)d people at most.", NAMED_AT_MOST)
-                % {"count": NAMED_AT_MOST}
-            )
+            raise forms.ValidationError(_("Name %(count)d people at most.") % {"count": NAMED_AT_MOST})
         return found
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(normalise(text))
+    except AddressError:
+        return False
 
 
 class FilesInput(forms.ClearableFileInput):
@@ -169,6 +175,9 @@ class DomainForm(_OfDomain):
     class Meta:
         model = MailDomain
         fields = ["domain", "from_local_part", "bounce_local_part", "catchall_local_part"]
+        error_messages = {
+            "domain": {"unique": gettext_lazy("This is already a mail domain of this installation.")}
+        }
         labels = {
             "domain": gettext_lazy("Domain"),
             "from_local_part": gettext_lazy("Mail goes out from"),
@@ -207,6 +216,11 @@ class AliasForm(_OfAlias):
     class Meta:
         model = Alias
         fields = ["local_part", "mail_domain", "model", "policy", "accepts_automatic", "bounced_text"]
+        error_messages = {
+            NON_FIELD_ERRORS: {
+                "unique_together": gettext_lazy("There is already an alias with this address.")
+            }
+        }
         labels = {
             "local_part": gettext_lazy("Address"),
             "mail_domain": gettext_lazy("Domain"),

@@ -1,0 +1,67 @@
+"""The way in."""
+
+from django.conf import settings
+from django.core import mail
+from django.test import Client
+from django.urls import reverse
+
+from tests.people import PASSWORD, Cast
+
+
+def test_nobody_signs_up(db: None, client: Client) -> None:
+    """Members are invited."""
+    fields = {"email": "new@example.net", "password1": "a lamp in the window"}
+    for answer in (client.get(reverse("account_signup")), client.post(reverse("account_signup"), fields)):
+        assert "By invitation" in answer.content.decode()
+
+
+def test_a_login_leads_to_the_inbox(people: Cast, client: Client) -> None:
+    """With address and password."""
+    answer = client.post(reverse("account_login"), {"login": "ana@demo.example", "password": PASSWORD})
+    assert answer.headers["Location"] == "/"
+
+
+def test_a_login_leads_back_to_the_page_that_was_wanted(people: Cast, client: Client) -> None:
+    """Links in mails do."""
+    wanted = reverse("record", args=[people.record.pk])
+    login = client.get(wanted).headers["Location"]
+    assert f'value="{wanted}"' in client.get(login).content.decode()
+
+
+def test_guessing_passwords_is_slowed_down(people: Cast, client: Client) -> None:
+    """After five wrong ones even the right one has to wait."""
+    fields = {"login": "ana@demo.example", "password": "wrong"}
+    for _ in range(5):
+        client.post(reverse("account_login"), fields)
+    answer = client.post(reverse("account_login"), {**fields, "password": PASSWORD})
+    assert answer.status_code == 200
+    assert "Too many failed login attempts" in answer.content.decode()
+
+
+def test_logging_out_takes_a_post(people: Cast, as_ana: Client) -> None:
+    """A link on somebody's page logs nobody out."""
+    as_ana.get(reverse("account_logout"))
+    assert as_ana.get("/").status_code == 200
+    as_ana.post(reverse("account_logout"))
+    assert as_ana.get("/").status_code == 302
+
+
+def test_a_password_is_set_anew_through_a_mailed_link(people: Cast, client: Client) -> None:
+    """The link leads to the address people open, whatever the Host header said."""
+    client.post(
+        reverse("account_reset_password"), {"email": "ana@demo.example"}, headers={"host": "evil.example"}
+    )
+    [letter] = mail.outbox
+    link = next(word for word in letter.body.split() if word.startswith("http"))
+    assert link.startswith(settings.POSTROOM_BASE_URL)
+    page = client.get(link.removeprefix(settings.POSTROOM_BASE_URL), follow=True).content.decode()
+    assert "Set your password" in page
+
+
+def test_nobody_learns_who_has_a_login(people: Cast, client: Client) -> None:
+    """The page says the same for both."""
+    answers = [
+        client.post(reverse("account_reset_password"), {"email": address}, follow=True).content
+        for address in ("ana@demo.example", "stranger@example.net")
+    ]
+    assert answers[0] == answers[1]

@@ -1,0 +1,118 @@
+"""The queue."""
+
+from datetime import timedelta
+
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from postroom.outgoing.models import Email, Lane, State
+from postroom.web.next_steps import next_step
+from tests.people import Cast
+from tests.web.mail import failed, said, waiting
+
+
+def test_the_tabs_count_the_states(people: Cast, as_ana: Client) -> None:
+    """Only the count of failures may be red."""
+    failed(people)
+    waiting(people)
+    page = as_ana.get("/emails").content.decode()
+    assert "Outgoing <b>1</b>" in page
+    assert 'Delivery Failed <b class="bad">1</b>' in page
+    assert "Sent <b>0</b>" in page
+
+
+def test_a_tab_lists_its_state_alone(people: Cast, as_ana: Client) -> None:
+    """Ben's failed mail is not among what waits."""
+    failed(people)
+    assert "550 5.1.1" in as_ana.get("/emails?state=failed").content.decode()
+    assert "550 5.1.1" not in as_ana.get("/emails?state=outgoing").content.decode()
+
+
+def test_an_email_is_found_by_its_recipient(people: Cast, as_ana: Client) -> None:
+    """In any case of letters."""
+    failed(people)
+    assert "550 5.1.1" in as_ana.get("/emails?q=BEN@example").content.decode()
+    assert "Nothing matches" in as_ana.get("/emails?q=carla").content.decode()
+
+
+def test_the_list_goes_on_where_the_page_ends(people: Cast, as_ana: Client) -> None:
+    """Fifty at a time, by a key, without repeating or leaving out."""
+    emails = [waiting(people).pk for _ in range(53)]
+    first = as_ana.get("/emails").content.decode()
+    assert f"before={emails[3]}" in first
+    rest = as_ana.get(f"/emails?before={emails[3]}").content.decode()
+    assert [f'value="{pk}" form="queue"' in rest for pk in emails[:4]] == [True, True, True, False]
+
+
+def test_retry_puts_a_failed_email_back_on_its_way(people: Cast, as_ana: Client) -> None:
+    """And says so."""
+    email = failed(people)
+    answer = as_ana.post(
+        reverse("emails_retry"), {"ids": [email.pk], "back": "/emails?state=failed"}, follow=True
+    )
+    email.refresh_from_db()
+    assert email.state == State.OUTGOING
+    assert "1 email will be tried again." in answer.content.decode()
+
+
+def test_a_rows_own_button_leaves_the_selection_alone(people: Cast, as_ana: Client) -> None:
+    """Two are selected, a third one's Cancel Email is pressed."""
+    selected, meant = waiting(people), waiting(people)
+    as_ana.post(reverse("emails_cancel"), {"ids": [selected.pk], "only": meant.pk})
+    assert Email.objects.get(pk=meant.pk).state == State.CANCELLED
+    assert Email.objects.get(pk=selected.pk).state == State.OUTGOING
+
+
+def test_send_now_brings_the_next_try_forward(people: Cast, as_ana: Client) -> None:
+    """It does not wait for its time any more."""
+    email = waiting(people)
+    Email.objects.filter(pk=email.pk).update(due_at=timezone.now() + timedelta(hours=1), attempt_count=1)
+    as_ana.post(reverse("emails_send_now"), {"ids": [email.pk]})
+    email.refresh_from_db()
+    assert email.due_at <= timezone.now()
+
+
+def test_a_button_with_nothing_selected_says_so(people: Cast, as_ana: Client) -> None:
+    """Nothing happens to anything."""
+    page = as_ana.post(reverse("emails_retry"), follow=True).content.decode()
+    assert "Select at least one email first." in page
+
+
+def test_back_leads_only_to_pages_of_ours(people: Cast, as_ana: Client) -> None:
+    """Not to where a forged form says."""
+    for back in ("https://evil.example/", "//evil.example/", "javascript:alert(1)", "/\\evil.example"):
+        answer = as_ana.post(reverse("emails_retry"), {"back": back})
+        assert answer.headers["Location"] == "/emails"
+
+
+def test_urgent_mail_that_waits_for_its_first_try_is_not_in_the_list(people: Cast, as_ana: Client) -> None:
+    """It leaves at once; the list is for what needs looking at."""
+    said(people)
+    assert "Nothing is waiting" in as_ana.get("/emails").content.decode()
+
+
+def test_every_row_says_what_happens_next(people: Cast) -> None:
+    """And when."""
+    now = timezone.now()
+    email = Email.objects.select_related("lane").get(pk=waiting(people).pk)
+    email.due_at = now + timedelta(minutes=4)
+    assert (next_step(email, now).words, next_step(email, now).at) == ("leaves", email.due_at)
+    email.attempt_count = 2
+    assert (next_step(email, now).look, next_step(email, now).words) == ("delayed", "try no. 3")
+    email.lane = Lane(held_until=now + timedelta(hours=1), held_because="server_unreachable")
+    assert next_step(email, now).words == "held: the relay could not be reached; again"
+    email.lane.is_paused = True
+    assert next_step(email, now).words == "paused"
+    email.lease, email.leased_until = "worker", now + timedelta(minutes=1)
+    assert next_step(email, now).words == "being sent"
+
+
+def test_a_page_of_the_queue_costs_the_same_however_many_rows(
+    people: Cast, as_ana: Client, django_assert_max_num_queries: object
+) -> None:
+    """A fixed number of queries."""
+    for _ in range(20):
+        waiting(people)
+    with django_assert_max_num_queries(16):  # type: ignore[operator]
+        as_ana.get("/emails")
