@@ -6,11 +6,11 @@ import json
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from postroom.commands.output import AsJson, print_json, print_list
+from postroom.commands.output import AsJson, print_list, print_one
 
 if TYPE_CHECKING:
     from postroom_server.config import Setting, Value
@@ -26,6 +26,15 @@ class SettingShape:
     value: str
     origin: str
     purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadinessShape:
+    """Is the installation ready? `answer` is what it said, or why it could not be asked."""
+
+    is_ready: bool
+    url: str
+    answer: Any
 
 
 @app.callback()
@@ -60,15 +69,13 @@ def readyz(as_json: AsJson = False) -> None:
     host, port = config.endpoint("POSTROOM_HTTP")
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/readyz"
     is_ready, answer = _ask(url)
-    if as_json:
-        print_json({"is_ready": is_ready, "url": url, "answer": answer})
-    elif is_ready:
-        print("Ready.")
+    if as_json or is_ready:
+        print_one(ReadinessShape(is_ready, url, answer), "Ready.", as_json=as_json)
     if not is_ready:
         raise Stopped(f"{url} is not ready: {json.dumps(answer)}")
 
 
-def _ask(url: str) -> tuple[bool, object]:
+def _ask(url: str) -> tuple[bool, Any]:
     try:
         with urllib.request.urlopen(url, timeout=10) as response:
             return True, json.load(response)

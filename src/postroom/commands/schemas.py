@@ -1,0 +1,98 @@
+"""The shape of every `--json` output as JSON Schema, generated from the code.
+
+`python -m postroom.commands.schemas docs/reference/schemas` writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def schemas() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The name of each command (`queue list`) with the schema of what it prints with --json."""
+    for command, shape in _shapes().items():
+        yield command, _schema_of(command, shape)
+
+
+def write(folder: Path) -> None:
+    """Write one file per command: `queue-list.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for command, schema in schemas():
+        path = folder / f"{command.replace(' ', '-')}.json"
+        path.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _shapes() -> dict[str, Any]:
+    """What each command prints: a shape, or a list of one for `{"data": [...]}`."""
+    from postroom.commands import (
+        capturing,
+        explaining,
+        inbound,
+        keys,
+        parameters,
+        queue,
+        settings,
+        target,
+        users,
+        workspaces,
+    )
+    from postroom.flows import shapes
+
+    return {
+        "workspace create": workspaces.FoundedShape,
+        "workspace list": list[shapes.WorkspaceShape],
+        "user list": list[shapes.MemberShape],
+        "user invite": users.LinkShape,
+        "user reset-link": users.LinkShape,
+        "record list": list[shapes.RecordShape],
+        "record put": shapes.RecordShape,
+        "message post": shapes.MessageShape,
+        "queue list": list[shapes.EmailShape],
+        "queue retry": queue.CountShape,
+        "queue send-now": queue.CountShape,
+        "queue cancel": queue.CountShape,
+        "inbound log": list[shapes.ReceivedShape],
+        "inbound feed": inbound.ReplyShape,
+        "explain": explaining.ExplanationShape | explaining.TrailShape,
+        "capture status": capturing.CaptureShape,
+        "capture on": capturing.CaptureShape,
+        "capture off": capturing.CaptureShape,
+        "key create": keys.NewKeyShape,
+        "key list": list[shapes.KeyShape],
+        "key revoke": shapes.KeyShape,
+        "parameter list": list[parameters.ParameterShape],
+        "parameter set": parameters.ParameterShape,
+        "config show": list[settings.SettingShape],
+        "readyz": settings.ReadinessShape,
+        "target list": list[target.TargetMailShape],
+        "target show": target.TargetMailShape,
+    }
+
+
+def _schema_of(command: str, shape: Any) -> dict[str, Any]:
+    from pydantic import TypeAdapter
+
+    schema = TypeAdapter(shape).json_schema()
+    if schema.get("type") == "array":
+        definitions = schema.pop("$defs", {})
+        schema = {
+            "type": "object",
+            "properties": {"data": schema},
+            "required": ["data"],
+            "$defs": definitions,
+        }
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {**head, **schema, "title": f"postroom {command} --json"}
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "postroom_server.settings")
+    import django
+
+    django.setup()
+    write(Path(sys.argv[1]))

@@ -1,0 +1,262 @@
+"""What the short commands do."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from postroom.conversations.models import Message, Record
+from postroom.incoming.models import ReceivedEmail, ReceivedState
+from postroom.outgoing.models import Email, State
+from postroom.workspaces.models import ApiKey, Member, SystemParameter, Workspace
+from tests.commands.conftest import Postroom
+from tests.people import Cast, cast
+
+pytestmark = pytest.mark.django_db
+POST = ("message", "post", "--record", "sale.order/SO042")
+FROM_ANA = ("--as", "ana@demo.example")
+
+
+def test_a_workspace_is_made_and_its_password_shown_once(postroom: Postroom, db: None) -> None:
+    made = postroom(
+        "workspace", "create", "--name", "Casa Verde S.A.", "--admin", "mia@casa.example", "--json"
+    ).json
+    assert made["slug"] == "casa-verde-s-a"
+    assert Member.objects.get().user.check_password(made["password"])
+
+
+def test_a_password_from_a_file_is_not_shown(postroom: Postroom, db: None, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("correct horse battery\n")
+    create = (
+        "workspace",
+        "create",
+        "--name",
+        "Casa",
+        "--admin",
+        "mia@casa.example",
+        "--password-file",
+        str(file),
+    )
+    made = postroom(*create)
+    assert made.exit_code == 0
+    assert "correct horse" not in made.out
+    assert Member.objects.get().user.check_password("correct horse battery")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--name", "X", "--admin", "not an address"), 2, "address"),
+        (("--name", "X", "--admin", "a@b.example", "--slug", "demo"), 1, "demo"),
+        (("--name", "X", "--admin", "a@b.example", "--language", "fr"), 2, "en, ro or es"),
+        (("--name", "X", "--admin", "a@b.example", "--password-file", "/nowhere"), 1, "/nowhere"),
+    ],
+)
+def test_a_workspace_that_cannot_be_made_says_why(
+    postroom: Postroom, people: Cast, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    ran = postroom("workspace", "create", *arguments)
+    assert (ran.exit_code, ran.out) == (code, "")
+    assert words in ran.err
+    assert Workspace.objects.count() == 1
+
+
+def test_with_several_workspaces_one_has_to_be_named(postroom: Postroom, people: Cast) -> None:
+    cast("next")
+    unclear = postroom("record", "list")
+    assert unclear.exit_code == 2
+    assert "demo, next" in unclear.err
+    assert postroom("record", "list", "--workspace", "next").exit_code == 0
+    assert postroom("record", "list", "--workspace", "none").exit_code == 2
+
+
+def test_without_a_workspace_every_command_says_how_to_make_one(postroom: Postroom, db: None) -> None:
+    ran = postroom("queue", "list")
+    assert ran.exit_code == 1
+    assert "postroom workspace create" in ran.err
+
+
+def test_a_message_is_posted_as_somebody_and_tells_the_followers(
+    postroom: Postroom, people: Cast, tmp_path: Path
+) -> None:
+    file = tmp_path / "offer.txt"
+    file.write_text("forty lamps")
+    options = (
+        "--as",
+        "ana@demo.example",
+        "--subject",
+        "Offer",
+        "--to",
+        "dora@example.org",
+        "--attach",
+        str(file),
+    )
+    ran = postroom(*POST, *options, "--bulk", "--body", "See the file")
+    assert ran.exit_code == 0
+    assert "2 will be told" in ran.out
+    message = Message.objects.get()
+    assert (message.author, message.stream, message.subject) == (people.ana_contact, "bulk", "Offer")
+    assert [attachment.name for attachment in message.attachments.all()] == ["offer.txt"]
+
+
+def test_a_note_that_names_an_outsider_has_to_be_confirmed(postroom: Postroom, people: Cast) -> None:
+    note = (*POST, "--note", "--to", "carla@example.com", "--body", "Margin")
+    refused = postroom(*note)
+    assert refused.exit_code == 1
+    assert "Carla Stan" in refused.err
+    assert "--confirm-outsiders" in refused.err
+    assert not Message.objects.exists()
+    assert postroom(*note, "--confirm-outsiders").exit_code == 0
+    assert Message.objects.get().is_internal
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--record", "sale.order", "--body", "x"), 2),
+        (("--record", "sale.order/none", "--body", "x"), 1),
+        (("--record", "sale.order/SO042", "--body", ""), 1),
+        (("--record", "sale.order/SO042", "--body", "x", "--as", "nobody@demo.example"), 1),
+        (("--record", "sale.order/SO042", "--body", "x", "--to", "no address"), 2),
+    ],
+)
+def test_what_cannot_be_posted_is_said_in_one_sentence(
+    postroom: Postroom, people: Cast, arguments: tuple[str, ...], code: int
+) -> None:
+    ran = postroom("message", "post", *arguments)
+    assert ran.exit_code == code
+    assert len(ran.err.strip().splitlines()) == 1
+    assert not Message.objects.exists()
+
+
+def test_a_record_is_put_with_followers(postroom: Postroom, people: Cast) -> None:
+    put = ("record", "put", "crm.lead/L-1", "--title", "Twelve tables", "--responsible", "ana@demo.example")
+    assert postroom(*put, "--follower", "elena@example.org").exit_code == 0
+    record = Record.objects.get(external_id="L-1")
+    assert record.responsible == people.ana
+    assert record.followers.filter(contact__address__addr_spec="elena@example.org").exists()
+    assert "Twelve tables" in postroom("record", "list", "--search", "twelve").out
+
+
+def test_emails_are_cancelled_and_retried_by_their_id(postroom: Postroom, people: Cast) -> None:
+    postroom(*POST, *FROM_ANA, "--body", "Hello")
+    email = Email.objects.get()
+    assert postroom("queue", "cancel", f"em_{email.pk}").exit_code == 0
+    email.refresh_from_db()
+    assert email.state == State.CANCELLED
+    again = postroom("queue", "cancel", str(email.pk))
+    assert again.exit_code == 1
+    assert postroom("queue", "retry", str(email.pk)).exit_code == 0
+    assert postroom("queue", "retry", "em_x").exit_code == 2
+    assert postroom("queue", "list", "--state", "waiting").exit_code == 2
+
+
+def test_a_letter_is_fed_in_and_a_refusal_is_said_and_logged(
+    postroom: Postroom, people: Cast, tmp_path: Path
+) -> None:
+    letter = tmp_path / "letter.eml"
+    letter.write_text("From: Carla <carla@example.com>\nSubject: Hi\nMessage-ID: <1@example.com>\n\nHello\n")
+    feed = ("inbound", "feed", str(letter), "--from", "carla@example.com", "--to")
+    taken = postroom(*feed, f"admin@{people.domain.domain}")
+    assert taken.exit_code == 0
+    assert taken.out.startswith("250")
+    refused = postroom(*feed, f"nobody@{people.domain.domain}")
+    assert refused.exit_code == 1
+    assert refused.out.startswith("550 5.1.1")
+    assert ReceivedEmail.objects.filter(state=ReceivedState.REFUSED).count() == 1
+    assert "nobody@" in postroom("inbound", "log", "--state", "refused").out
+
+
+def test_a_reply_is_explained_in_plain_words(postroom: Postroom, db: None) -> None:
+    told = postroom("explain", "550 5.1.1 User unknown", "--json").json
+    assert told["is_retry_useful"] is False
+    other = postroom("explain", "452 4.2.2 Mailbox full", "--json").json
+    assert other["reason"] != told["reason"]
+
+
+def test_a_message_is_explained_for_one_recipient(postroom: Postroom, people: Cast) -> None:
+    postroom(*POST, "--body", "Hello", "--to", "dora@example.org")
+    message = Message.objects.get()
+    unclear = postroom("explain", message.message_id)
+    assert unclear.exit_code == 2
+    assert "dora@example.org" in unclear.err
+    told = postroom("explain", message.message_id, "--address", "dora@example.org", "--json").json
+    assert told["address"] == "dora@example.org"
+    assert told["steps"]
+    never = postroom("explain", f"msg_{message.pk}", "--address", "stranger@example.org")
+    assert never.exit_code == 0
+    assert postroom("explain", "msg_0").exit_code == 1
+
+
+def test_capture_is_switched_for_all_or_for_one(postroom: Postroom, people: Cast) -> None:
+    assert postroom("capture", "status", "--json").json["installation"] is False
+    assert postroom("capture", "on", "--json").json["reason"] == "by_hand"
+    assert "Capture mode is off" in postroom("capture", "off").out
+    assert postroom("capture", "on", "--workspace", "demo", "--json").json["workspaces"] == ["demo"]
+    assert postroom("capture", "off", "--workspace", "demo", "--json").json["workspaces"] == []
+
+
+def test_what_was_captured_goes_out_only_if_asked_for(postroom: Postroom, people: Cast) -> None:
+    postroom(*POST, *FROM_ANA, "--body", "Hello")
+    email = Email.objects.get()
+    postroom("queue", "cancel", str(email.pk))
+    Email.objects.update(cancelled_because="captured")
+    postroom("capture", "on")
+    postroom("capture", "off")
+    email.refresh_from_db()
+    assert email.state == State.CANCELLED
+    postroom("capture", "on")
+    assert "1 captured" in postroom("capture", "off", "--retry-captured").out
+    email.refresh_from_db()
+    assert email.state == State.OUTGOING
+
+
+def test_a_key_is_shown_once_and_revoked_by_its_id(postroom: Postroom, people: Cast) -> None:
+    text = postroom("key", "create", "--name", "shop", "--as", "ana@demo.example").out.strip()
+    key = ApiKey.objects.get()
+    assert key.is_opened_by(text)
+    assert text not in postroom("key", "list", "--json").out
+    assert postroom("key", "revoke", f"key_{key.pk}").exit_code == 0
+    key.refresh_from_db()
+    assert not key.is_opened_by(text)
+    assert postroom("key", "revoke", "key_0").exit_code == 1
+
+
+def test_a_parameter_is_set_and_brought_back(postroom: Postroom, people: Cast) -> None:
+    key = "mail.retry.deadline_hours"
+    assert postroom("parameter", "set", key, "24", "--json").json["value"] == "24"
+    assert postroom("parameter", "set", key, "", "--json").json["is_default"] is True
+    assert not SystemParameter.objects.exists()
+    assert postroom("parameter", "set", key, "soon").exit_code == 1
+    assert postroom("parameter", "set", "no.such", "1").exit_code == 1
+
+
+def test_secrets_are_hidden_in_the_configuration(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_URL", "smtp://user:hunter2@relay.example:587")
+    monkeypatch.setenv("POSTROOM_SECRET_KEY", "x" * 40)
+    shown = postroom("config", "show", "--json")
+    assert "hunter2" not in shown.out
+    assert "xxxx" not in shown.out
+    rows = {row["name"]: row for row in shown.json["data"]}
+    assert rows["RELAY_URL"]["value"] == "smtp://user:(hidden)@relay.example:587"
+    assert rows["RELAY_URL"]["origin"] == "environment"
+
+
+def test_readyz_without_a_server_is_not_ready(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTROOM_HTTP", "127.0.0.1:9")
+    assert postroom("readyz").exit_code == 1
+
+
+def test_the_link_for_a_lost_password_belongs_to_the_person(postroom: Postroom, people: Cast) -> None:
+    assert "/accounts/password/reset/key/" in postroom("user", "reset-link", "ana@demo.example").out
+    assert postroom("user", "reset-link", "nobody@demo.example").exit_code == 1
+
+
+def test_the_login_of_the_demo_is_for_its_owner_only(tmp_path: Path) -> None:
+    from postroom.commands.demo_story import LOGIN_FILE, _write_login
+
+    _write_login(tmp_path, "secret")
+    assert stat.S_IMODE((tmp_path / LOGIN_FILE).stat().st_mode) == 0o600
