@@ -17,7 +17,7 @@ from tests.people import Cast, cast
 pytestmark = pytest.mark.django_db
 RAW = (
     b"From: Shop <shop@demo.postroom.localhost>\r\nTo: ben@example.org\r\nBcc: carla@example.com\r\n"
-    b"Subject: Your order, 5 % off\r\nMessage-ID: <order-1@shop.example>\r\nDate: Sat, 21 Nov 2026 10:00 +0000\r\n"
+    b"Subject: Your order, 5 % off\r\nMessage-ID: <order-1@shop.example>\r\nDate: 21 Nov 2026 10:00 +0000\r\n"
     b"\r\nThank you.\r\n"
 )
 BOTH = ["ben@example.org", "Carla@Example.com"]
