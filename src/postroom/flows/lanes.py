@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from postroom.engine import LaneKind
+from postroom.flows import housekeeping, receiving, sending
 
 
 def lane_kinds() -> list[LaneKind]:
     """What `Engine` is started with: outgoing servers, incoming mail to be posted, and housekeeping."""
-    from postroom.flows import housekeeping, receiving, sending
-
-    return [sending.KIND, LaneKind(receiving.LANE, receiving.post_stored, receiving.due), housekeeping.KIND]
+    inbound = LaneKind(receiving.LANE, receiving.post_stored, receiving.due)
+    return [sending.KIND, inbound, housekeeping.KIND]
