@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.files.storage import default_storage
-from django.db import close_old_connections, transaction
+from django.db import close_old_connections, connections, transaction
 from django.db.models import Min, Q
 from django.db.models.functions import Now
 
@@ -62,7 +62,7 @@ def _post_all() -> datetime | None:
         next_at: datetime | None = _waiting().aggregate(at=Min("leased_until"))["at"]
         return next_at
     finally:
-        close_old_connections()
+        connections.close_all()  # the thread belongs to the event loop and ends without a word
 
 
 def post_batch() -> int:

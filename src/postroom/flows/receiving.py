@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar, assert_never
 
-from django.db import IntegrityError, close_old_connections, transaction
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, close_old_connections, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from postroom import engine
 from postroom.flows.bouncing import take_report
@@ -226,7 +227,8 @@ class FrontDoor:
     """
 
     def __init__(self, *, threads: int = 8) -> None:
-        self._threads = ThreadPoolExecutor(threads, "front-door")
+        self._connections: list[BaseDatabaseWrapper] = []
+        self._threads = ThreadPoolExecutor(threads, "front-door", self._remember_connection)
         self._accepted: OrderedDict[str, list[Place]] = OrderedDict()
 
     async def sender(self, session: Session, reverse_path: str, size: int | None) -> Reply:
@@ -260,8 +262,16 @@ class FrontDoor:
         return await self._decide(lambda: receive(arrival))
 
     def close(self) -> None:
-        """End the threads once they have decided."""
+        """End the threads once they have decided, and their connections."""
         self._threads.shutdown(wait=True)
+        for each in self._connections:
+            each.close()
+
+    def _remember_connection(self) -> None:
+        """Runs at the start of each thread: nobody else could close its connection when it is over."""
+        own = connections[DEFAULT_DB_ALIAS]
+        own.inc_thread_sharing()
+        self._connections.append(own)
 
     async def _decide(self, decision: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._threads, _with_connection, decision)
