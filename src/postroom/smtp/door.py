@@ -43,7 +43,10 @@ class ListenerLimits:
 
 @dataclass(slots=True)
 class Session:
-    """One connection, seen from the door: `peer` is the IP address, `helo` what the client calls itself."""
+    """One connection, seen from the door: `peer` is the IP address, `helo` what the client calls itself.
+
+    `reverse_path` is that of the mail transaction under way, empty for the null one and between transactions.
+    """
 
     peer: str
     id: str
@@ -51,6 +54,7 @@ class Session:
     is_tls: bool = False
     accepted_count: int = 0
     refused_count: int = 0
+    reverse_path: str = ""
 
 
 @dataclass(slots=True)

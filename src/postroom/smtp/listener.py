@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from postroom.smtp.commands import line
+from postroom.smtp import canned
 from postroom.smtp.door import (
     Answer,
     DataDoor,
@@ -16,7 +16,7 @@ from postroom.smtp.door import (
     Session,
     Transaction,
 )
-from postroom.smtp.visitor import CLOSING, Visitor
+from postroom.smtp.visitor import Visitor
 
 __all__ = [
     "Answer",
@@ -29,8 +29,6 @@ __all__ = [
     "Session",
     "Transaction",
 ]
-
-TOO_MANY_CONNECTIONS = line(421, "4.7.0", "Too many connections, try again later")
 
 
 class Listener:
@@ -74,7 +72,7 @@ class Listener:
         """Count a visitor in; return what to say instead if there are too many."""
         peer = visitor.session.peer
         is_full = sum(self.peers.values()) >= self.limits.connections
-        refusal = CLOSING if self.is_stopping else TOO_MANY_CONNECTIONS
+        refusal = canned.CLOSING if self.is_stopping else canned.TOO_MANY_CONNECTIONS
         self.visitors.add(visitor)
         if is_full or self.is_stopping or self.peers[peer] >= self.limits.connections_per_peer:
             return refusal
@@ -114,7 +112,7 @@ class Listener:
     def dismiss_idle(self) -> None:
         for visitor in list(self.visitors):
             if not visitor.is_busy and visitor.content is None:
-                visitor.leave(CLOSING)
+                visitor.leave(canned.CLOSING)
 
     async def cut(self) -> None:
         tasks = [*self.thinking, *(each.task for each in self.visitors if each.task is not None)]

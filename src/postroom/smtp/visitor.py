@@ -9,7 +9,8 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
-from postroom.smtp.commands import TOO_BIG, line, read_mail, read_rcpt, reply
+from postroom.smtp import canned
+from postroom.smtp.commands import TOO_BIG, read_mail, read_rcpt
 from postroom.smtp.door import Answer, Door, HangUp, ListenerLimits, Session, Transaction
 from postroom.wire.reply import Outcome, Reply
 
@@ -17,31 +18,6 @@ log = logging.getLogger("postroom.smtp")
 
 CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 END_OF_DATA = b"\r\n.\r\n"
-INVITATION = b"354 End the content with <CR><LF>.<CR><LF>\r\n"
-OK = line(250, "2.0.0", "Ok")
-OK_SENDER = reply(250, "2.1.0", "Ok")
-BYE = line(221, "2.0.0", "Bye")
-HELP = line(214, "2.0.0", "MAIL, RCPT, DATA, RSET, NOOP, VRFY and QUIT are known here")
-CANNOT_VERIFY = line(252, "2.1.5", "Cannot verify, but will take a mail to be tried")
-UNKNOWN = line(500, "5.5.1", "This command is not known here")
-NOT_OFFERED = line(502, "5.5.1", "This command is not offered here")
-NOT_A_LINE = line(500, "5.5.2", "A command is one line that ends in CRLF, without control characters")
-LINE_TOO_LONG = line(500, "5.5.2", "The line is too long")
-NO_NAME = line(501, "5.5.4", "Say EHLO or HELO with your host name")
-NO_ARGUMENT = line(501, "5.5.4", "This command takes no argument")
-HELO_FIRST = line(503, "5.5.1", "Say EHLO first")
-NESTED = line(503, "5.5.1", "A mail transaction is open already")
-MAIL_FIRST = line(503, "5.5.1", "Say MAIL first")
-NO_RECIPIENT = line(554, "5.5.1", "No valid recipients")
-TOO_MANY_RECIPIENTS = line(452, "4.5.3", "Too many recipients, send the rest in another transaction")
-CONTENT_TOO_EARLY = line(554, "5.5.0", "Content before it was invited")
-BARE_LINE_END = line(550, "5.6.11", "The content holds a bare CR or LF, lines end in CRLF")
-NO_ROOM = line(452, "4.3.1", "No room for this mail at the moment, try again later")
-TROUBLE = reply(451, "4.3.0", "Trouble on our side, try again later")
-TOO_MANY_ERRORS = line(421, "4.7.0", "Too many errors")
-NOT_SMTP = line(421, "4.7.0", "This is SMTP")
-TOO_SLOW = line(421, "4.4.2", "Too slow, closing")
-CLOSING = line(421, "4.3.2", "Closing down, try again later")
 NEVER = (b"STARTTLS", b"AUTH", b"EXPN", b"BDAT", b"PROXY", b"XCLIENT", b"XFORWARD", b"TURN", b"ETRN", b"LHLO")
 WEB = (b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH", b"HOST:")
 
@@ -147,9 +123,9 @@ class Visitor(asyncio.Protocol):
         self.progress_at = self.loop.time()
         if self.discarded_octets or end > self.limits.line_octets:
             self.discarded_octets = 0
-            self.wrong(LINE_TOO_LONG)
+            self.wrong(canned.LINE_TOO_LONG)
         elif text[-1:] != b"\r" or CONTROL(text, 0, end - 1):
-            self.wrong(NOT_A_LINE)
+            self.wrong(canned.NOT_A_LINE)
         else:
             self.obey(text[:-1])
         return True
@@ -159,7 +135,7 @@ class Visitor(asyncio.Protocol):
             self.discarded_octets += len(self.buffer)
             self.buffer.clear()
             if self.discarded_octets > self.limits.buffer_octets:
-                self.leave(LINE_TOO_LONG)
+                self.leave(canned.LINE_TOO_LONG)
         return False
 
     def obey(self, text: bytes) -> None:
@@ -169,9 +145,9 @@ class Visitor(asyncio.Protocol):
         if command is not None:
             command(self, argument.strip(b" \t"))
         elif verb in WEB:  # a browser made to speak to us: its body may hold commands
-            self.leave(NOT_SMTP)
+            self.leave(canned.NOT_SMTP)
         else:
-            self.wrong(NOT_OFFERED if verb in NEVER else UNKNOWN)
+            self.wrong(canned.NOT_OFFERED if verb in NEVER else canned.UNKNOWN)
 
     def say(self, octets: bytes) -> None:
         self.replies.append(octets)
@@ -181,14 +157,14 @@ class Visitor(asyncio.Protocol):
         self.error_count += 1
         self.say(octets)
         if self.error_count > self.limits.errors:
-            self.leave(TOO_MANY_ERRORS)
+            self.leave(canned.TOO_MANY_ERRORS)
 
     def junk(self, octets: bytes) -> None:
         """Answer a command that moves no mail; they are not endless either."""
         self.junk_count += 1
         self.say(octets)
         if self.junk_count > self.limits.junk:
-            self.leave(TOO_MANY_ERRORS)
+            self.leave(canned.TOO_MANY_ERRORS)
 
     def ehlo(self, argument: bytes) -> None:
         self.greet(argument, self.house.hello)
@@ -198,16 +174,16 @@ class Visitor(asyncio.Protocol):
 
     def greet(self, argument: bytes, answer: bytes) -> None:
         if not argument or len(argument) > 255:
-            return self.wrong(NO_NAME)
+            return self.wrong(canned.NO_NAME)
         self.session.helo = argument.decode("ascii", "replace")
-        self.transaction = None
+        self.forget_transaction()
         return self.junk(answer)
 
     def mail(self, argument: bytes) -> None:
         if not self.session.helo:
-            return self.wrong(HELO_FIRST)
+            return self.wrong(canned.HELO_FIRST)
         if self.transaction is not None:
-            return self.wrong(NESTED)
+            return self.wrong(canned.NESTED)
         command = read_mail(argument, self.limits.content_octets)
         if isinstance(command, bytes):
             return self.wrong(command)
@@ -218,6 +194,7 @@ class Visitor(asyncio.Protocol):
         def then(answer: Reply) -> None:
             if answer.outcome is Outcome.ACCEPTED:
                 self.transaction = transaction
+                self.session.reverse_path = transaction.reverse_path
             self.pass_on(answer)
 
         return self.ask_sender(command.reverse_path, command.size, then)
@@ -225,18 +202,18 @@ class Visitor(asyncio.Protocol):
     def ask_sender(self, reverse_path: str, size: int | None, then: Callable[[Reply], None]) -> None:
         hook = getattr(self.house.door, "sender", None)
         if hook is None:
-            return then(OK_SENDER)
+            return then(canned.OK_SENDER)
         return self.consult(lambda: hook(self.session, reverse_path, size), then)
 
     def rcpt(self, argument: bytes) -> None:
         transaction = self.transaction
         if transaction is None:
-            return self.wrong(MAIL_FIRST)
+            return self.wrong(canned.MAIL_FIRST)
         forward_path = read_rcpt(argument, is_smtputf8=transaction.is_smtputf8)
         if isinstance(forward_path, bytes):
             return self.wrong(forward_path)
         if len(transaction.forward_paths) >= self.limits.recipients:
-            return self.wrong(TOO_MANY_RECIPIENTS)
+            return self.wrong(canned.TOO_MANY_RECIPIENTS)
 
         def then(answer: Reply) -> None:
             if answer.outcome is Outcome.ACCEPTED:
@@ -252,13 +229,13 @@ class Visitor(asyncio.Protocol):
         if (
             self.buffer
         ):  # DATA ends a pipelined group (RFC 2920 §3.1); what follows could be taken for commands
-            return self.leave(CONTENT_TOO_EARLY)
+            return self.leave(canned.CONTENT_TOO_EARLY)
         if argument:
-            return self.wrong(NO_ARGUMENT)
+            return self.wrong(canned.NO_ARGUMENT)
         if transaction is None:
-            return self.wrong(MAIL_FIRST)
+            return self.wrong(canned.MAIL_FIRST)
         if not transaction.forward_paths:
-            return self.wrong(NO_RECIPIENT)
+            return self.wrong(canned.NO_RECIPIENT)
         hook = getattr(self.house.door, "data", None)
         if hook is None:
             return self.invite()
@@ -268,7 +245,7 @@ class Visitor(asyncio.Protocol):
         if answer.code >= 400:
             self.pass_on(answer)
         elif self.buffer:
-            self.leave(CONTENT_TOO_EARLY)
+            self.leave(canned.CONTENT_TOO_EARLY)
         else:
             self.invite()
 
@@ -277,23 +254,26 @@ class Visitor(asyncio.Protocol):
         self.content_octets = 0
         self.is_oversized = self.has_no_room = False
         self.progress_at = self.loop.time()
-        self.say(INVITATION)
+        self.say(canned.INVITATION)
 
     def rset(self, argument: bytes) -> None:
-        self.transaction = None
-        self.junk(OK)
+        self.forget_transaction()
+        self.junk(canned.OK)
+
+    def forget_transaction(self) -> None:
+        self.transaction, self.session.reverse_path = None, ""
 
     def noop(self, argument: bytes) -> None:
-        self.junk(OK)
+        self.junk(canned.OK)
 
     def help(self, argument: bytes) -> None:
-        self.junk(HELP)
+        self.junk(canned.HELP)
 
     def vrfy(self, argument: bytes) -> None:
-        self.junk(CANNOT_VERIFY)
+        self.junk(canned.CANNOT_VERIFY)
 
     def quit(self, argument: bytes) -> None:
-        self.leave(BYE)
+        self.leave(canned.BYE)
 
     # Content.
 
@@ -332,17 +312,18 @@ class Visitor(asyncio.Protocol):
 
     def finish_content(self, stuffed: bytes) -> None:
         assert self.content is not None
-        transaction, self.transaction = self.transaction, None
+        transaction = self.transaction
         assert transaction is not None
+        self.forget_transaction()
         self.release()
         octets = stuffed.replace(b"\r\n.", b"\r\n")[2:]
         self.progress_at = self.loop.time()
         if self.is_oversized or len(octets) > self.limits.content_octets:
             return self.wrong(TOO_BIG)
         if self.has_no_room:
-            return self.wrong(NO_ROOM)
+            return self.wrong(canned.NO_ROOM)
         if not octets.count(b"\r\n") == octets.count(b"\n") == octets.count(b"\r"):
-            return self.wrong(BARE_LINE_END)
+            return self.wrong(canned.BARE_LINE_END)
         transaction.content = octets
         return self.consult(lambda: self.house.door.content(self.session, transaction), self.content_answered)
 
@@ -358,7 +339,7 @@ class Visitor(asyncio.Protocol):
             self.error_count = self.junk_count = 0
         self.pass_on(answer)
         if self.house.is_stopping:
-            self.leave(CLOSING)
+            self.leave(canned.CLOSING)
 
     # The door.
 
@@ -370,7 +351,7 @@ class Visitor(asyncio.Protocol):
             return self.leave(b"")
         except Exception:  # the door is foreign code; its client gets 451 and tries again
             log.exception("The door failed for %s", self.session.peer)
-            answer = TROUBLE
+            answer = canned.TROUBLE
         if isinstance(answer, Reply):
             return then(answer)
         self.is_busy = True
@@ -384,7 +365,7 @@ class Visitor(asyncio.Protocol):
             self.leave(b"")
         except Exception:  # as in `consult`
             log.exception("The door failed for %s", self.session.peer)
-            then(TROUBLE)
+            then(canned.TROUBLE)
         else:
             then(said)
         self.is_busy = False
@@ -422,9 +403,9 @@ class Visitor(asyncio.Protocol):
                 self.transport.abort()
         elif self.content is None:
             if silent_seconds > self.limits.idle_seconds:
-                self.leave(TOO_SLOW)
+                self.leave(canned.TOO_SLOW)
         elif self.is_trickling(silent_seconds):
-            self.leave(TOO_SLOW)
+            self.leave(canned.TOO_SLOW)
 
     def is_trickling(self, seconds: float) -> bool:
         """Return whether the content, begun this long ago, takes too long or comes too slowly."""
