@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from django.db.models import BooleanField, Case, CharField, Expression, F, Q, QuerySet, Value, When, Window
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     Candidate = WithAnnotations[Contact, Found]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: building the question costs more than asking it
 class Audience:
     """What is about to be said, as far as it decides who is told.
 
@@ -79,6 +80,7 @@ class Audience:
     already_told: frozenset[str] = frozenset()
     are_outsiders_confirmed: bool = False
 
+    @cached_property
     def candidates(self) -> QuerySet[Candidate]:
         """Everybody the question arises for, with `channel`, `why`, `layout`, `spoken` and `hurdle`.
 
@@ -99,19 +101,19 @@ class Audience:
 
     def by_email(self) -> QuerySet[Candidate]:
         """Those who are mailed: one per address, the named before the followers."""
-        return self._placed().filter(Q(place=1))
+        return self._placed.filter(Q(place=1))
 
     def in_postroom(self) -> QuerySet[Candidate]:
         """The members who are told in Postroom."""
-        return self.candidates().filter(hurdle="", channel=Channel.POSTROOM)
+        return self.candidates.filter(hurdle="", channel=Channel.POSTROOM)
 
     def passed_over(self) -> QuerySet[Candidate]:
         """Those who are not told; `hurdle` is the reason."""
-        return self.candidates().exclude(hurdle="")
+        return self.candidates.exclude(hurdle="")
 
     def sharing(self) -> QuerySet[Candidate]:
         """Those who are not mailed only because the mail to their address is somebody else's copy."""
-        return self._placed().filter(Q(place__gt=1))
+        return self._placed.filter(Q(place__gt=1))
 
     def outsiders(self) -> QuerySet[Contact]:
         """Those named who are not of the house, if it is something internal; else nobody."""
@@ -137,10 +139,11 @@ class Audience:
         assert isinstance(rows, ContactQuerySet)
         return rows
 
+    @cached_property
     def _placed(self) -> QuerySet[Candidate]:
         named_first: list[Expression | F] = [_flag(~self._is_named()), F("pk")]
         place = Window(RowNumber(), partition_by=[F("address_id")], order_by=named_first)
-        return self.candidates().filter(hurdle="", channel=Channel.EMAIL).annotate(place=place)
+        return self.candidates.filter(hurdle="", channel=Channel.EMAIL).annotate(place=place)
 
     def _channel(self) -> Case:
         # A member whose address leads back to the workspace would only answer themselves by mail.
@@ -184,7 +187,11 @@ class Audience:
         return Q(address_id__in=there.values("pk"))
 
     def _is_own(self) -> Q:
-        return self._is_at(own_addresses(self.workspace_id))
+        return self._is_at(self._own)
+
+    @cached_property
+    def _own(self) -> frozenset[str]:
+        return own_addresses(self.workspace_id)
 
 
 def own_addresses(workspace_id: int) -> frozenset[str]:
