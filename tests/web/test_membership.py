@@ -1,5 +1,7 @@
 """Who gets in, and how far."""
 
+from typing import Any
+
 import pytest
 from django.test import Client
 from django.urls import URLPattern, reverse
@@ -47,7 +49,7 @@ def _numbers_of(people: Cast) -> dict[str, dict[str, int]]:
 
 def test_every_page_sends_a_stranger_to_the_login(people: Cast, client: Client) -> None:
     """Walks the urlconf."""
-    numbers = {**_numbers_of(people), "target_mail": {"mail_id": "1"}}
+    numbers: dict[str, dict[str, Any]] = {**_numbers_of(people), "target_mail": {"mail_id": "1"}}
     for page in _pages():
         if page.name in OPEN:
             continue

@@ -25,7 +25,7 @@ def target_list(request: MemberRequest) -> HttpResponse:
 @for_operators
 def target_mail(request: MemberRequest, mail_id: str) -> HttpResponse:
     """One mail as it arrived."""
-    mail = target_view.arrived_whole(mail_id)
-    if mail is None:
+    whole = target_view.arrived_whole(mail_id)
+    if whole is None:
         raise Http404
-    return render(request, "postroom/target_mail.html", {"mail": mail})
+    return render(request, "postroom/target_mail.html", {"mail": whole.mail, "whole": whole})

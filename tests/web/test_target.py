@@ -1,0 +1,49 @@
+"""What arrived at the built-in target."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from django.test import Client
+from django.urls import reverse
+
+from postroom.smtp.target_store import TargetStore
+from tests.people import Cast
+
+LETTER = (
+    b"From: a@example.org\r\nTo: ben@example.org\r\nSubject: =?utf-8?q?L=C4=83mpi?=\r\n"
+    b'Content-Type: text/html; charset=utf-8\r\n\r\n<p onclick="x()">Monday</p>\r\n'
+)
+
+
+def _arrive(folder: Path) -> None:
+    store = TargetStore(folder / "target")
+    store.add(
+        received_at=datetime(2026, 3, 1, tzinfo=UTC),
+        reverse_path="bounce+x@demo.postroom.localhost",
+        forward_path="ben@example.org",
+        octets=LETTER,
+    )
+    store.close()
+
+
+def test_mails_are_listed_and_searched_by_recipient(data_folder: Path, people: Cast, as_olga: Client) -> None:
+    """With their subjects in plain letters."""
+    _arrive(data_folder)
+    assert "Lămpi" in as_olga.get(reverse("target")).content.decode()
+    assert "Nothing has arrived" in as_olga.get("/target?address=nobody@example.org").content.decode()
+
+
+def test_a_mail_is_shown_in_a_sandbox(data_folder: Path, people: Cast, as_olga: Client) -> None:
+    """Its markup is escaped into the frame and runs nothing."""
+    _arrive(data_folder)
+    page = as_olga.get(reverse("target_mail", args=["1"])).content.decode()
+    assert '<iframe sandbox srcdoc="&lt;p onclick=' in page
+    assert "Subject: =?utf-8?q?L=C4=83mpi?=" in page
+
+
+def test_a_mail_that_is_not_there_is_not_there(data_folder: Path, people: Cast, as_olga: Client) -> None:
+    """Nor is a target without a folder."""
+    assert as_olga.get(reverse("target")).status_code == 404
+    _arrive(data_folder)
+    for number in ("2", "..", "x"):
+        assert as_olga.get(reverse("target_mail", args=[number])).status_code == 404
