@@ -73,7 +73,7 @@ class Guest:
         """Everything until the listener hangs up."""
         try:
             return await self.reader.read()
-        except ConnectionResetError:
+        except ConnectionError:
             return b""
 
     async def begin(self, recipients: int = 1) -> None:

@@ -10,7 +10,7 @@ from tests.smtp.conftest import Run
 from tests.smtp.guests import OK, Guest, OpenDoor, calling, listening, visiting
 from tests.smtp.scripted import PATIENT, Pigeonhole, mails
 
-from postroom.smtp.client import Connections
+from postroom.smtp.client import Connections, Relay
 from postroom.smtp.listener import ListenerLimits, Session, Transaction
 from postroom.wire.reply import Outcome, Reply
 
@@ -123,8 +123,6 @@ def test_our_own_client_and_listener_understand_each_other(run: Run[None], is_sl
         door, hole = OpenDoor(is_slow=is_slow), Pigeonhole(mails(100))
         door.gate.set()
         async with listening(door) as (_, host, port):
-            from postroom.smtp.client import Relay
-
             relay = Relay(host=host, port=port, helo="postroom.example")
             connections = Connections(relay, hole, hole, limit=3, timeouts=PATIENT)
             await connections.start()
@@ -140,7 +138,7 @@ def test_a_door_that_fails_gets_the_mail_offered_again(
     run: Run[None], caplog: pytest.LogCaptureFixture
 ) -> None:
     class Failing(OpenDoor):
-        async def content(self, session: Session, transaction: Transaction) -> Reply:  # type: ignore[override]
+        async def content(self, session: Session, transaction: Transaction) -> Reply:
             raise LookupError("no database")
 
     async def scenario() -> None:
