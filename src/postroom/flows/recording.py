@@ -33,7 +33,11 @@ def contact_for(workspace: Workspace, addr_spec: str, name: str = "") -> Contact
 
 def _oldest_of(address: Address) -> Contact | None:
     found = Contact.objects.filter(address=address, workspace_id=address.workspace_id)
-    return found.select_related("address", "member").order_by(F("member").asc(nulls_last=True), "-is_active", "pk").first()
+    return (
+        found.select_related("address", "member")
+        .order_by(F("member").asc(nulls_last=True), "-is_active", "pk")
+        .first()
+    )
 
 
 def put_record(
