@@ -88,7 +88,7 @@ class Cabinet:
     def is_following(self, addr_spec: str, record_id: int) -> bool:
         return addr_spec in self.followers
 
-    def opening_count(self, addr_spec: str) -> int:
+    def opening_count(self, author: str) -> int:
         return self.openings
 
 

@@ -45,7 +45,7 @@ def line(caller: Caller, forward_path: str, look: FirstLook | None = None, **fie
         "forward_path": _cut(forward_path, 320),
     }
     if look is not None:
-        known["from_header"] = _cut(str(look.sender or ""), 400)
+        known["from_header"] = look.author
         known["subject"] = _cut(look.subject, 998)
         known["message_id_header"] = _cut(look.message_id, 998)
         known["identity"] = look.identity

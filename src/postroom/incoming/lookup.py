@@ -119,12 +119,13 @@ class WorkspaceFiles:
         rows = Follower.objects.filter(workspace_id=self.workspace_id, record_id=record_id)
         return rows.filter(contact__address__addr_spec=addr_spec).exists()
 
-    def opening_count(self, addr_spec: str) -> int:
-        """How many mails of this sender opened something within OPENINGS_WINDOW_SECONDS."""
+    def opening_count(self, author: str) -> int:
+        """How many mails of this author (as logged) opened something within OPENINGS_WINDOW_SECONDS."""
         rows = ReceivedEmail.objects.filter(
             workspace_id=self.workspace_id,
             received_at__gt=Now() - timedelta(seconds=OPENINGS_WINDOW_SECONDS),
             state__in=[ReceivedState.STORED, ReceivedState.POSTED],
             target__startswith=OPENING,
+            from_header=author,
         )
-        return rows.filter(Q(from_header=addr_spec) | Q(from_header__endswith=f"<{addr_spec}>")).count()
+        return rows.count()

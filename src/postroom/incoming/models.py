@@ -116,7 +116,7 @@ class ReceivedEmail(models.Model):
         indexes = [
             models.Index(fields=["workspace", "-id"], name="received_newest"),
             models.Index(fields=["id"], condition=Q(state="stored"), name="received_to_post"),
-            models.Index(fields=["workspace", "received_at"], name="received_lately"),
+            models.Index(fields=["workspace", "from_header", "received_at"], name="received_of_author"),
         ]
 
     def __str__(self) -> str:

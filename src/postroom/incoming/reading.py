@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from postroom.conversations.sanitise import showable
 from postroom.incoming.places import Place
 from postroom.incoming.routing import Incoming
 from postroom.wire.address import Mailbox
@@ -14,6 +15,7 @@ from postroom.wire.headers import Headers, Limits, read_header_block
 from postroom.wire.threads import message_ids
 
 REFERENCES = 32
+LONGEST_AUTHOR = 400
 _ROBOT_ANSWERS = ("auto-submitted", "auto-reply-header", "response-suppressed")
 _SEEN = ("To", "Cc", "Delivered-To", "X-Original-To", "Envelope-To", "Resent-To", "Resent-Cc")
 
@@ -41,10 +43,16 @@ class FirstLook:
         """The author's address, empty without a usable From."""
         return self.sender.addr_spec if self.sender else ""
 
+    @property
+    def author(self) -> str:
+        """The author with name and address, as the incoming log keeps it."""
+        return showable(str(self.sender or ""))[:LONGEST_AUTHOR]
+
     def incoming(self, reverse_path: str, places: list[Place]) -> Incoming:
         """What routing decides over, for these of the envelope's recipients."""
         return Incoming(
             sender=self.sender_addr_spec,
+            author=self.author,
             reverse_path=reverse_path,
             places=places,
             to=self.to,

@@ -24,11 +24,12 @@ class Incoming:
     Message-IDs that it says it answers, oldest first. `why_automatic` is None for a person's mail.
     `is_report`: it is a delivery status notification (RFC 3464). `names_failed_recipient`: an old-fashioned
     bounce that is none. `is_robot_answer`: its headers say that a robot answers for a person. All
-    addresses are normalised; `sender` is empty if From holds none.
+    addresses are normalised; `sender` is empty if From holds none, `author` is it as the log keeps it.
     """
 
     sender: str
     reverse_path: str
+    author: str = ""
     places: Sequence[Place]
     to: frozenset[str] = frozenset()
     references: Sequence[str] = ()
@@ -69,8 +70,8 @@ class Files(Protocol):
     def is_following(self, addr_spec: str, record_id: int) -> bool:
         """Does somebody with this address follow the record?"""
 
-    def opening_count(self, addr_spec: str) -> int:
-        """How many mails of this sender opened something within OPENINGS_WINDOW_SECONDS."""
+    def opening_count(self, author: str) -> int:
+        """How many mails of this author (as logged) opened something within OPENINGS_WINDOW_SECONDS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +227,7 @@ def _by_alias(alias: AliasFacts, mail: Incoming, files: Files) -> Verdict:
         return OpensRecord(alias.id, alias.record_id, alias.addr_spec)
     if mail.why_automatic is not None and not alias.accepts_automatic:
         return Refused(replies.NO_AUTOMATIC, "automatic", alias.addr_spec)
-    if files.opening_count(mail.sender or mail.reverse_path) >= MOST_OPENINGS:
+    if files.opening_count(mail.author) >= MOST_OPENINGS:
         return Refused(replies.TOO_MANY_OPENINGS, "too_many_openings", alias.addr_spec)
     return OpensRecord(alias.id, None, alias.addr_spec)
 
