@@ -1138,9 +1138,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="receivedemail",
-            index=models.Index(
-                fields=["workspace", "from_header", "received_at"], name="received_of_author"
-            ),
+            index=models.Index(fields=["workspace", "from_header", "received_at"], name="received_of_author"),
         ),
         migrations.AddConstraint(
             model_name="receivedemail",
