@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.api.conftest import RECORD, Program
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.api.urls")]
 
 # One body for every route that takes one, so that nothing but the wall refuses the request.
-BODIES = {
+BODIES: dict[str, dict[str, Any]] = {
     "put": {"title": "Mine now"},
     "post": {"text": "Hello", "recipients": ["x@example.org"], "raw": "U3ViamVjdDogeA0KDQp4"},
 }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import typer
 
 from postroom.commands.line import app
+from postroom.commands.reference import reference
 from tests.commands.conftest import Postroom
 
 SERVERS = {"demo", "up", "target"}
@@ -57,6 +59,12 @@ def test_every_command_has_an_example_in_its_help(postroom: Postroom, words: tup
 )
 def test_wrong_use_exits_2(postroom: Postroom, arguments: tuple[str, ...]) -> None:
     assert postroom(*arguments).exit_code == 2
+
+
+def test_the_reference_is_what_the_commands_say() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
+    again = "python -m postroom.commands.reference docs/reference/cli.md"
+    assert page.read_text("utf-8") == reference(), f"Write it with: {again}"
 
 
 def test_help_imports_neither_django_nor_a_web_server() -> None:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 SLUG = "demo"
 OPERATOR = "olga@demo.example"
 SELLER = "ana@demo.example"
-BAD_ADDRESS = "bounce-5.1.1@libraria.example"
 LOGIN_FILE = "demo-login"
 LONGEST_WAIT_SECONDS = 15.0
 
@@ -62,13 +61,13 @@ def what_to_try(story: Story, config: Config) -> list[str]:
     folder = config["POSTROOM_DATA"]
     return [
         "",
-        f"A message could not be delivered. See why:  {config.base_url}/records/{story.record_pk}",
+        f"The red envelope:  {config.base_url}/records/{story.record_pk}",
         f"Log in as {story.address} with the password {story.password}",
         "",
         "Three things to try:",
         "  1. Click the red envelope, correct the address, and choose Send & close.",
         f"  2. Answer as a customer:  swaks --server {config['POSTROOM_SMTP']} --from carla@example.com "
-        f"--to support@{SLUG}.{config['POSTROOM_MAIL_DOMAIN']}",
+        f"--to sales@{SLUG}.{config['POSTROOM_MAIL_DOMAIN']}",
         f'  3. Ask why:  POSTROOM_DATA={folder} postroom explain "550 5.1.1 User unknown"',
         "",
         f"Nothing leaves this machine: a built-in target takes all mail ({config.base_url}/target).",
@@ -98,20 +97,22 @@ def _tell(folder: Path) -> None:
         )
         olga = founding.change_preferences(founded.member, channel="postroom", is_developer=True)
         founding.invite(olga, address=SELLER, name="Ana Pop")
-        _open_support(founded.workspace, olga)
+        _open_alias(founded.workspace, "sales", "crm.lead", by=olga)
+        _open_alias(founded.workspace, "support", "helpdesk.ticket", by=olga)
         for scene in SCENES:
             _play(founded.workspace, scene)
         _write_login(folder, founded.password or "")
     _receive_letter(founded.workspace)
 
 
-def _open_support(workspace: Workspace, by: Member) -> None:
+def _open_alias(workspace: Workspace, local_part: str, model: str, *, by: Member) -> None:
     from postroom.conversations.models import Alias
     from postroom.flows import arranging
 
     domain = workspace.mail_domains.get(is_default=True)
-    alias = Alias(workspace=workspace, mail_domain=domain, local_part="support", model="helpdesk.ticket")
-    arranging.put_alias(alias, by=by)
+    arranging.put_alias(
+        Alias(workspace=workspace, mail_domain=domain, local_part=local_part, model=model), by=by
+    )
 
 
 def _play(workspace: Workspace, scene: Scene) -> None:

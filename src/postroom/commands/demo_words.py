@@ -53,7 +53,7 @@ SCENES = (
         "SO042",
         "SO042 Forty desk lamps for Librăria Veche",
         ANA,
-        (BEN, MIHAI),
+        (BEN, MIHAI, CARLA),
         (
             Line(
                 ANA,
