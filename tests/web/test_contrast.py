@@ -9,7 +9,7 @@ import pytest
 import postroom
 
 TOKENS = (Path(postroom.__file__).parent / "static/postroom/css/tokens.css").read_text()
-PAIR = re.compile(r"--([\w-]+): light-dark\(oklch\(([^)]+)\), oklch\(([^)]+)\)\)")
+PAIR = re.compile(r"--([\w-]+): ?light-dark\(oklch\(([^)]+)\), ?oklch\(([^)]+)\)\)")
 COLOURS = {name: (light, dark) for name, light, dark in PAIR.findall(TOKENS)}
 TEXT = [
     (ink, ground) for ink in ("ink", "ink-2", "ink-3", "link", "failed") for ground in ("canvas", "surface")
