@@ -49,9 +49,15 @@ def is_free(path: Path) -> bool:
 
 def test_the_lock_is_handed_over_in_the_order_in_which_it_was_asked_for() -> None:
     lock, order, waiting = FairLock(), [], []
+
+    def take_a_turn(number: int) -> None:
+        lock.acquire()
+        order.append(number)
+        lock.release()
+
     lock.acquire()
     for number in range(20):
-        thread = threading.Thread(target=lambda n=number: (lock.acquire(), order.append(n), lock.release()))
+        thread = threading.Thread(target=take_a_turn, args=(number,))
         thread.start()
         waiting.append(thread)
         while len(lock._waiting) <= number:  # the next one asks only when this one stands in the queue

@@ -39,20 +39,20 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _commit(self) -> None:
         try:
-            super()._commit()
+            super()._commit()  # type: ignore[misc]  # absent from the stubs
         finally:
             if self.connection is None or not self.connection.in_transaction:
                 self._give_writer_lock()
 
     def _rollback(self) -> None:
         try:
-            super()._rollback()
+            super()._rollback()  # type: ignore[misc]  # absent from the stubs
         finally:
             self._give_writer_lock()
 
     def _close(self) -> None:
         try:
-            super()._close()
+            super()._close()  # type: ignore[misc]  # absent from the stubs
         finally:
             self._give_writer_lock()
 
