@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from django.db import connection
 from django.db.models import F
 
 from postroom.outgoing.models import State, Tally
@@ -46,5 +47,7 @@ def move(moves: Iterable[Move]) -> None:
 
 
 def _lock(message_ids: list[int]) -> None:
-    """Lock in the order of ids, so that two workers never wait for each other."""
+    """Lock in the order of ids, so that two workers never wait for each other. SQLite has one writer."""
+    if not connection.features.has_select_for_update:
+        return
     list(Tally.objects.select_for_update().filter(pk__in=message_ids).order_by("pk").values_list("pk"))
