@@ -47,7 +47,8 @@ class MailServer(models.Model):
 class Lane(models.Model):
     """Where Emails of one workspace, stream and server wait; a hold or a pause is one row here.
 
-    `message` sets a mailing's Emails apart from the rest, so that its turn, its pause and its end are one row too.
+    `message` sets a mailing's Emails apart from the rest, so that its turn, its pause and its end are one
+    row too.
     """
 
     classified = Classified(

@@ -1,6 +1,6 @@
 """The addresses of all pages."""
 
-from allauth.account import views as account  # type: ignore[import-untyped]
+from allauth.account import views as account
 from django.urls import URLPattern, URLResolver, path, re_path
 
 from postroom.web.pages import (

@@ -129,7 +129,8 @@ class MailDomain(models.Model):
     classified = Classified(
         kept=Kept.WITH_WORKSPACE,
         plain=(
-            "id", "workspace", "domain", "bounce_local_part", "catchall_local_part", "from_local_part", "is_default",
+            "id", "workspace", "domain", "bounce_local_part", "catchall_local_part", "from_local_part",
+            "is_default",
         ),
     )  # fmt: skip
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="mail_domains")
