@@ -22,7 +22,7 @@ LONGEST_DELAY_SECONDS = 300.0
 SHORTEST_DELAY_SECONDS = 0.01
 
 
-class EngineTaken(Exception): (says what is the case)
+class EngineTaken(Exception):
     """Another engine runs on this data folder; the message names the remedy."""
 
 
