@@ -182,3 +182,9 @@ def test_an_answer_that_fails_leaves_neither_message_nor_reservation(program: Pr
         repeating.answer_once(ApiKey.objects.get(), "k", "digest", fail)
     assert not Message.objects.exists()
     assert not IdempotentRequest.objects.exists()
+
+
+def test_a_request_that_is_too_large_is_said_to_be(program: Program, settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    response = program.post(MESSAGES, {"text": "x" * 2000})
+    assert (response.status_code, json.loads(response.content)["code"]) == (413, "too_large")

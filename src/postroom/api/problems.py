@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
+from django.core import exceptions
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -93,9 +93,6 @@ KNOWN: Mapping[str, Known] = {
     "too_large": Known(
         413, "The request is too large", "Send at most 30 MB; attach less, or send several messages."
     ),
-    "method_not_allowed": Known(
-        405, "This method is not offered here", "/api/v1/openapi.json lists what is."
-    ),
     "internal": Known(
         500,
         "Something went wrong here",
@@ -177,7 +174,7 @@ _BY_KIND: Mapping[type[Exception], str] = {
     Http404: "not_found",
     AddressError: "address_malformed",
     RequestRefused: "refused",
-    RequestDataTooBig: "too_large",
+    exceptions.RequestDataTooBig: "too_large",
 }
 
 

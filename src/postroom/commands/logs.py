@@ -45,6 +45,7 @@ def write_logs(folder: Path, *, log_format: str) -> None:
     root.setLevel(logging.INFO)
     for chatty in ("asyncio", "httpx", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("django.request").setLevel(logging.ERROR)  # what strangers ask for in vain is no news
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

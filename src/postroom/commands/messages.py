@@ -12,6 +12,7 @@ from postroom.commands.output import AsJson, InWorkspace, print_one
 
 if TYPE_CHECKING:
     from postroom.flows.drafting import File
+    from postroom.flows.posting import Draft
 
 app = typer.Typer(help="What is said on records.", no_args_is_help=True)
 
@@ -43,7 +44,7 @@ def post(
 
     open_installation()
     from postroom.conversations.models import Message
-    from postroom.flows import drafting, posting
+    from postroom.flows import drafting
     from postroom.flows.showing import messages_to_show, shape_of_message
 
     here = workspace_of(workspace)
@@ -60,16 +61,18 @@ def post(
         are_outsiders_confirmed=confirm_outsiders,
     )
     draft = drafting.draft(said, record_named(here, record), member_acting(here))
-    message = messages_to_show(Message.objects.all()).get(pk=_posted(draft, posting))
+    message = messages_to_show(Message.objects.all()).get(pk=_posted(draft))
     shape = shape_of_message(message)
     print_one(shape, f"{shape.id} was posted; {shape.delivery.total} will be told by email.", as_json=as_json)
 
 
-def _posted(draft, posting) -> int:  # type: ignore[no-untyped-def]
+def _posted(draft: Draft) -> int:
+    """Post it and return its number. Raises Stopped where outsiders have to be confirmed."""
     from postroom.commands.failures import Stopped
+    from postroom.flows import posting
 
     try:
-        return int(posting.post(draft).pk)
+        return posting.post(draft).pk
     except posting.OutsidersNamed as named:
         who = ", ".join(str(contact) for contact in named.contacts)
         raise Stopped(

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -113,14 +114,21 @@ async def _engine(plan: Plan) -> AsyncIterator[None]:
 
 
 async def _beat_forever() -> None:
-    from postroom.workspaces import installation
-
     while True:
         try:
-            await asyncio.to_thread(installation.heartbeat)
+            await asyncio.to_thread(_beat)
         except Exception:  # a database that does not answer now may answer at the next beat
             log.exception("Could not note that the engine is alive")
         await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+def _beat() -> None:
+    from django.db import close_old_connections
+
+    from postroom.workspaces import installation
+
+    close_old_connections()  # a connection that the database has dropped is replaced
+    installation.heartbeat()
 
 
 @contextlib.asynccontextmanager
@@ -153,12 +161,15 @@ async def _web(plan: Plan) -> AsyncIterator[asyncio.Task[None]]:
     from postroom.commands.unfounded import until_founded
     from postroom_server.asgi import application
 
+    # Files are read in a thread, which is what this warns of; ours are small.
+    warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
     server = Web(
         uvicorn.Config(
             until_founded(application),
             log_config=None,
             access_log=False,
             lifespan="off",
+            ws="none",
             server_header=False,
             timeout_graceful_shutdown=WEB_GRACE_SECONDS,
         )

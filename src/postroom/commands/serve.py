@@ -10,8 +10,10 @@ from postroom.commands.failures import Stopped
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Awaitable, Callable
 
     from postroom.engine.embedded import Engine
+    from postroom.smtp.target import Target
     from postroom_server.config import Config
 
 DEMO_FOLDER = "postroom-demo"
@@ -106,7 +108,14 @@ def _check_relay(url: str) -> None:
             raise Stopped(f"RELAY_URL cannot be used: {error}") from error
 
 
-def _run(config, http, engine, *, target, announce) -> None:  # type: ignore[no-untyped-def]
+def _run(
+    config: Config,
+    http: socket.socket,
+    engine: Engine,
+    *,
+    target: Target | None,
+    announce: Callable[[], Awaitable[None]],
+) -> None:
     from postroom.commands.running import Plan, run
 
     run(Plan(config=config, http=http, engine=engine, target=target, announce=announce))
