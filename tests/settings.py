@@ -39,3 +39,6 @@ os.environ["DATABASE_URL"] = (
 )
 
 from postroom_server.settings import *  # noqa: E402, F403
+
+#: Passwords are hashed slowly on purpose; the tests make hundreds of people.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
