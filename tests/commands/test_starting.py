@@ -1,0 +1,73 @@
+"""What is asked and taken before anything runs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+import typer
+
+from postroom.commands import asking, demo_words, endpoints
+from postroom.commands.failures import Stopped
+from postroom.workspaces.models import Member, Workspace
+from postroom_server import config as configuration
+
+
+@pytest.fixture
+def listening() -> Iterator[str]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_port_0_becomes_the_port_that_was_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTROOM_HTTP", "127.0.0.1:0")
+    with endpoints.take(configuration.load(), "POSTROOM_HTTP") as taken:
+        assert os.environ["POSTROOM_HTTP"] == f"127.0.0.1:{taken.getsockname()[1]}"
+        assert configuration.load().endpoint("POSTROOM_HTTP") == taken.getsockname()
+
+
+def test_an_address_that_is_taken_names_its_setting(monkeypatch: pytest.MonkeyPatch, listening: str) -> None:
+    monkeypatch.setenv("POSTROOM_SMTP", listening)
+    with pytest.raises(Stopped, match=r"is taken by another program\. Choose another with POSTROOM_SMTP"):
+        endpoints.find(configuration.load(), "POSTROOM_SMTP")
+
+
+def test_an_address_of_another_machine_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTROOM_SMTP", "192.0.2.1:2525")
+    with pytest.raises(Stopped, match="is not an address of this machine"):
+        endpoints.find(configuration.load(), "POSTROOM_SMTP")
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("Casa Verde S.A.", "casa-verde-s-a"),
+        ("Librăria Țară", "libraria-tara"),
+        ("東京", "main"),
+        ("-" * 60, "main"),
+        ("a" * 60, "a" * 40),
+    ],
+)
+def test_a_short_name_is_made_from_the_name(name: str, slug: str) -> None:
+    assert asking.slug_of(name) == slug
+
+
+@pytest.mark.django_db
+def test_the_first_start_asks_again_until_the_answers_are_good(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter(["Casa", "no address", "correct horse", "Casa", "mia@casa.example", "correct horse"])
+    monkeypatch.setattr(typer, "prompt", lambda *_, **__: next(answers))
+    asking.ask_for_workspace()
+    assert Workspace.objects.get().slug == "casa"
+    assert Member.objects.get().user.check_password("correct horse")
+    assert "Log in as mia@casa.example" in capsys.readouterr().out
+
+
+def test_the_demo_writes_to_nobody_who_could_exist() -> None:
+    people = [address for scene in demo_words.SCENES for _, address in scene.followers]
+    assert all(address.endswith((".example", "@example.org", "@example.com")) for address in people)
