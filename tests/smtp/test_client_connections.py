@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.smtp.conftest import Run
-from tests.smtp.scripted import BRIEF, PATIENT, Act, Pigeonhole, ScriptedRelay, deliver, mail, mails
 
 from postroom.smtp.client import Connections, MailObject, OutcomeUnknown, RelayUnreachable, transmit
 from postroom.wire.reply import Outcome, Reply
+from tests.smtp.conftest import Run
+from tests.smtp.scripted import BRIEF, PATIENT, Act, Pigeonhole, ScriptedRelay, deliver, mail, mails
 
 
 def test_the_pool_grows_to_its_limit_while_mail_waits(run: Run[Pigeonhole]) -> None:

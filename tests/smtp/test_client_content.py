@@ -7,12 +7,12 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.smtp.conftest import Run
-from tests.smtp.scripted import BRIEF, Act, Pigeonhole, ScriptedRelay, deliver, mail, mails
 
 from postroom.smtp.client import MailObject
 from postroom.smtp.connection import on_the_wire
 from postroom.wire.reply import Outcome
+from tests.smtp.conftest import Run
+from tests.smtp.scripted import BRIEF, Act, Pigeonhole, ScriptedRelay, deliver, mail, mails
 
 
 def test_a_mail_arrives_as_it_was_written(run: Run[Pigeonhole]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.smtp.conftest import Run
-from tests.smtp.scripted import BRIEF, Act, Answers, Pigeonhole, ScriptedRelay, deliver, mail, mails
 
 from postroom.smtp.client import MailObject
 from postroom.smtp.offers import Offers
 from postroom.wire.reply import Outcome
+from tests.smtp.conftest import Run
+from tests.smtp.scripted import BRIEF, Act, Answers, Pigeonhole, ScriptedRelay, deliver, mail, mails
 
 WITH_AND_WITHOUT = [("PIPELINING", "SIZE 1000000"), ("SIZE 1000000",)]
 

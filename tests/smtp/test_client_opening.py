@@ -8,11 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.smtp.conftest import Run
-from tests.smtp.scripted import BRIEF, PATIENT, Act, Answers, Pigeonhole, ScriptedRelay, deliver, mail, mails
 
 from postroom.smtp.client import Connections, Relay, RelayUnreachable, Security
 from postroom.wire.reply import Outcome
+from tests.smtp.conftest import Run
+from tests.smtp.scripted import BRIEF, PATIENT, Act, Answers, Pigeonhole, ScriptedRelay, deliver, mail, mails
 
 
 @pytest.fixture(scope="session")

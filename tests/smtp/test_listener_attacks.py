@@ -8,10 +8,10 @@ import contextlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.smtp.conftest import Run, run_on
-from tests.smtp.guests import OpenDoor, calling, listening, visiting
 
 from postroom.smtp.listener import ListenerLimits
+from tests.smtp.conftest import Run, run_on
+from tests.smtp.guests import OpenDoor, calling, listening, visiting
 
 ENDINGS = {
     "LF.LF": b"\n.\n",

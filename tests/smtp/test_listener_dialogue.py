@@ -6,13 +6,13 @@ import asyncio
 import logging
 
 import pytest
-from tests.smtp.conftest import Run
-from tests.smtp.guests import OK, Guest, OpenDoor, calling, listening, visiting
-from tests.smtp.scripted import PATIENT, Pigeonhole, mails
 
 from postroom.smtp.client import Connections, Relay
 from postroom.smtp.listener import ListenerLimits, Session, Transaction
 from postroom.wire.reply import Outcome, Reply
+from tests.smtp.conftest import Run
+from tests.smtp.guests import OK, Guest, OpenDoor, calling, listening, visiting
+from tests.smtp.scripted import PATIENT, Pigeonhole, mails
 
 
 def test_a_mail_reaches_the_door_with_its_envelope(run: Run[None]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from bench.sink import serve
-from tests.smtp.conftest import Run
-from tests.smtp.scripted import PATIENT, Pigeonhole, mail
 
 from postroom.smtp.client import Connections, MailObject, Relay
 from postroom.wire.reply import Outcome
+from tests.smtp.conftest import Run
+from tests.smtp.scripted import PATIENT, Pigeonhole, mail
 
 
 def test_the_sink_takes_everything_and_answers_after_its_latency(run: Run[None]) -> None:

@@ -15,14 +15,14 @@ from email.policy import default
 from pathlib import Path
 
 import pytest
-from tests.smtp.conftest import Run
-from tests.smtp.scripted import PATIENT
 
 from postroom.smtp.behaviour import TAKES, behaviour_for
 from postroom.smtp.client import MailObject, OutcomeUnknown, Relay, RelayUnreachable, transmit
 from postroom.smtp.target import Target, TargetStore
 from postroom.wire.dsn import read_report
 from postroom.wire.reply import Reply
+from tests.smtp.conftest import Run
+from tests.smtp.scripted import PATIENT
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 CONTENT = (

@@ -52,7 +52,7 @@ class Offers:
 
     def objection(self, mail: MailObject) -> Reply | None:
         """Return why this mail cannot be offered to the relay at all, None if it can."""
-        if PLAIN_PATH(mail.forward_path) and PLAIN_PATH(mail.reverse_path):
+        if PLAIN_PATH(mail.forward_path + mail.reverse_path):
             return None
         paths = (mail.reverse_path, mail.forward_path)
         if not all(WIDE_PATH(path) or QUOTED_PATH(path) for path in paths):
