@@ -3,10 +3,13 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 
 from postroom.smtp.target_store import TargetStore
+from postroom.web.context import target_url
 from tests.people import Cast
 
 LETTER = (
@@ -47,3 +50,12 @@ def test_a_mail_that_is_not_there_is_not_there(data_folder: Path, people: Cast, 
     _arrive(data_folder)
     for number in ("2", "..", "x"):
         assert as_olga.get(reverse("target_mail", args=[number])).status_code == 404
+
+
+def test_the_demo_is_only_said_where_nothing_can_leave(
+    people: Cast, as_olga: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay has to be the target itself; a folder that a demo left behind is not enough."""
+    for relay, is_demo in ((target_url(), True), ("smtp://mail.example.net:25", False), ("", False)):
+        monkeypatch.setattr(settings, "POSTROOM_RELAY_URL", relay)
+        assert ("Demo: every email goes" in as_olga.get("/").content.decode()) is is_demo

@@ -71,8 +71,14 @@ def banners(member: Member, now: datetime) -> Banners:
 
 
 def is_demo() -> bool:
-    """Does the built-in SMTP target take the mail of this installation?"""
-    return bool((settings.POSTROOM_DATA / "target").is_dir())
+    """Does the built-in SMTP target take the mail of this installation, so that none goes outside?"""
+    return bool(settings.POSTROOM_RELAY_URL) and target_url() == settings.POSTROOM_RELAY_URL
+
+
+def target_url() -> str:
+    """Where the built-in target listens, as a relay; "" if the host application has none."""
+    config = getattr(settings, "CONFIG", None)
+    return f"smtp://{config['POSTROOM_TARGET']}" if config else ""
 
 
 def _capture(member: Member, installation: Installation | None) -> str:
