@@ -12,7 +12,7 @@ from postroom.conversations.models import Message
 from postroom.outgoing.models import Email, Rendition, State
 from tests.api.conftest import RECORD, Program
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.api.urls")]
+pytestmark = pytest.mark.django_db
 RAW = b"""From: Ana <ana@demo.example>\r
 To: ben@example.org\r
 Subject: Invoice 12\r

@@ -15,7 +15,7 @@ from postroom.workspaces.refusals import AcrossTheWall, RequestRefused
 from tests.api.conftest import RECORD, Program
 from tests.people import cast
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.api.urls")]
+pytestmark = pytest.mark.django_db
 
 
 def test_a_key_opens_its_workspace(program: Program) -> None:

@@ -19,7 +19,7 @@ from postroom.workspaces.models import ApiKey, IdempotentRequest
 from tests.api.conftest import RECORD, Program, program_in
 from tests.people import cast
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.api.urls")]
+pytestmark = pytest.mark.django_db
 MESSAGES = f"{RECORD}/messages"
 
 

@@ -9,7 +9,7 @@ import pytest
 from postroom.conversations.models import Record
 from tests.api.conftest import RECORD, Program
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.api.urls")]
+pytestmark = pytest.mark.django_db
 
 
 def test_a_record_is_made_once_and_then_brought_up_to_date(program: Program) -> None:
@@ -85,3 +85,11 @@ def test_the_problem_says_where_its_remedy_is_described(program: Program) -> Non
     problem = json.loads(program.get("/records/sale.order/none").content)
     path = problem["docs_url"].partition("/api/v1")[2]
     assert json.loads(program.get(path).content)["what_to_do"].startswith("There is nothing with this id")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/emails/em_1/resurrect"])
+def test_an_address_that_is_no_endpoint_is_said_to_be_none(program: Program, path: str) -> None:
+    answer = program.post(path, {})
+    assert answer.status_code == 404
+    assert answer["Content-Type"] == "application/problem+json"
+    assert json.loads(answer.content)["code"] == "no_such_endpoint"

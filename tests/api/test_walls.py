@@ -13,7 +13,7 @@ from postroom.conversations.models import Message
 from postroom.outgoing.models import Email, State
 from tests.api.conftest import RECORD, Program
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.api.urls")]
+pytestmark = pytest.mark.django_db
 
 # One body for every route that takes one, so that nothing but the wall refuses the request.
 BODIES: dict[str, dict[str, Any]] = {

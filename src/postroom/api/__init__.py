@@ -11,4 +11,8 @@ def __getattr__(name: str) -> Any:
         from postroom.api.routes import api
 
         return api
+    if name == "no_such_endpoint":
+        from postroom.api.problems import no_such_endpoint
+
+        return no_such_endpoint
     raise AttributeError(name)

@@ -69,6 +69,9 @@ KNOWN: Mapping[str, Known] = {
         "Outsiders would read an internal note",
         "`errors` names them. Leave them out, or repeat the request with `confirm_outsiders: true`.",
     ),
+    "no_such_endpoint": Known(
+        404, "No such endpoint", "/api/v1/openapi.json lists every endpoint with its method and shape."
+    ),
     "cursor_malformed": Known(422, "Not a cursor", "Pass `next_cursor` of the page before, unchanged."),
     "idempotency_key_malformed": Known(
         422,
@@ -121,6 +124,11 @@ class Problem(Exception):
 def not_found() -> Problem:
     """What is said of anything that is not in the caller's workspace, whether it exists or not."""
     return Problem("not_found", "There is nothing with this id in this workspace.")
+
+
+def no_such_endpoint(request: HttpRequest) -> HttpResponse:
+    """What is said of an address below /api/v1 that leads nowhere."""
+    return answer(Problem("no_such_endpoint", f"{request.method} {request.path} is not part of this API."))
 
 
 def answer(problem: Problem) -> HttpResponse:

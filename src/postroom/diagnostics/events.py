@@ -28,6 +28,11 @@ class EventKind(StrEnum):
     UNVERIFIED_AUTHOR = (
         "mail.unverified"  # [received, claimed] written from one of our own domains, from outside
     )
+    FOLLOWED = "follower.added"  # by a member, or by taking part
+    FOLLOWS_OTHERWISE = "follower.changed"  # other subtypes
+    UNFOLLOWED = "follower.removed"  # by a member
+    INVITED = "member.invited"  # [role] by a member
+    DEACTIVATED = "member.deactivated"  # by a member
     AUTOMATIC_REPLY = "mail.automatic"  # [received, why] posted as a note, nobody told
 
 

@@ -176,7 +176,9 @@ def invite(
         elif Member.objects.filter(workspace=by.workspace, user=user).exists():
             raise RequestRefused(_("%(address)s is a member of this workspace already.") % {"address": spec})
         member = _join(by.workspace, user, spec, name=name, role=role, language=language)
-        events.note("member.invited", workspace=by.workspace, contact=member.contact, member=by, role=role)
+        events.note(
+            events.EventKind.INVITED, workspace=by.workspace, contact=member.contact, member=by, role=role
+        )
     return member, logins.login_url() if is_known else logins.password_link(user)
 
 
@@ -258,5 +260,5 @@ def deactivate(member: Member, *, by: Member) -> None:
                 _("Somebody has to administer the workspace. Make another administrator first.")
             )
         Contact.objects.filter(member=member).update(is_active=False)
-        events.note("member.deactivated", workspace=by.workspace, contact=member.contact, member=by)
+        events.note(events.EventKind.DEACTIVATED, workspace=by.workspace, contact=member.contact, member=by)
     member.is_active = False

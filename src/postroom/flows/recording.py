@@ -101,7 +101,7 @@ def follow(
         if chosen is not None or is_new:
             _subscribe(follower, contact, chosen)
             events.note(
-                "follower.added" if is_new else "follower.changed",
+                events.EventKind.FOLLOWED if is_new else events.EventKind.FOLLOWS_OTHERWISE,
                 workspace=record.workspace, record=record, contact=contact, member=by,
             )  # fmt: skip
     return follower
@@ -120,6 +120,10 @@ def unfollow(record: Record, contact: Contact, by: Member | None = None) -> bool
         count, _ = Follower.objects.filter(record=record, contact=contact).delete()
         if count:
             events.note(
-                "follower.removed", workspace=record.workspace, record=record, contact=contact, member=by
+                events.EventKind.UNFOLLOWED,
+                workspace=record.workspace,
+                record=record,
+                contact=contact,
+                member=by,
             )
     return count > 0
