@@ -191,7 +191,8 @@ def _correct(email: Email, wanted: str, by: Member, *, is_for_contact: bool) -> 
     if Email.objects.filter(message_id=email.message_id, address=address).exists():
         raise RequestRefused(
             _(
-                "This message already goes to %(address)s. Leave this one out, or correct it to another address."
+                "This message already goes to %(address)s. "
+                "Leave this one out, or correct it to another address."
             )
             % {"address": after}
         )
