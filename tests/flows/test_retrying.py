@@ -106,7 +106,11 @@ def test_ignoring_takes_the_red_away_and_settles_what_people_were_told(people: C
 def test_send_and_close_corrects_resends_and_ignores_the_rest(people: Cast) -> None:
     ben, carla, left = failed(people, "ben@example.org", "carla@example.com", "left@example.org")
     count = retrying.send_and_close(
-        ben.message, people.ana, again={ben.pk: " Ben@New.example ", carla.pk: ""}, update_contacts=[ben.pk]
+        ben.message,
+        people.ana,
+        again={ben.pk: " Ben@New.example ", carla.pk: ""},
+        ignored=[left.pk],
+        update_contacts=[ben.pk],
     )
     assert count == 2
     ben.refresh_from_db()
@@ -119,6 +123,14 @@ def test_send_and_close_corrects_resends_and_ignores_the_rest(people: Cast) -> N
     assert tally_adds_up(ben.message)
     corrected = Event.objects.get(kind="email.corrected")
     assert corrected.detail == {"before": "ben@example.org", "after": "ben@new.example"}
+
+
+def test_a_failure_that_nobody_was_shown_stays_red(people: Cast) -> None:
+    ben, unseen = failed(people, "ben@example.org", "left@example.org")
+    retrying.send_and_close(ben.message, people.ana, again={ben.pk: ""}, ignored=[ben.pk])
+    unseen.refresh_from_db()
+    assert unseen.is_failing
+    assert Tally.objects.get().is_red
 
 
 def test_without_the_tick_the_contact_keeps_its_address(people: Cast) -> None:

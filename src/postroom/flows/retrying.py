@@ -62,12 +62,18 @@ def ignore_all(message: Message, by: Member) -> int:
 
 
 def send_and_close(
-    message: Message, by: Member, *, again: Mapping[int, str], update_contacts: Collection[int] = ()
+    message: Message,
+    by: Member,
+    *,
+    again: Mapping[int, str],
+    ignored: Collection[int] = (),
+    update_contacts: Collection[int] = (),
 ) -> int:
-    """Send the failed Emails named in `again` once more and ignore the message's other failures.
+    """Send the failed Emails named in `again` once more and ignore those in `ignored`.
 
     `again` gives each Email's address, empty for unchanged; `update_contacts` names the Emails whose contact
-    gets the corrected address as well. Returns how many are sent again. Raises RequestRefused, and then
+    gets the corrected address as well. What is named in neither stays as it is: it may have failed after the
+    member looked. Returns how many are sent again. Raises RequestRefused, and then
     nothing was changed, for an address that cannot be used or that this member may not correct.
     """
     refuse_strangers(by.workspace_id, [message])
@@ -76,7 +82,7 @@ def send_and_close(
         wanted = failed.filter(pk__in=list(again)).select_related("address", "contact")
         for email in wanted.select_for_update(of=("self",)).order_by("pk"):
             _correct(email, again[email.pk], by, is_for_contact=email.pk in update_contacts)
-        for group in _groups(failed.exclude(pk__in=list(again))):
+        for group in _groups(failed.filter(pk__in=set(ignored) - set(again))):
             _ignore(group, by)
         count = sum(_send_again(group, by, EventKind.RETRIED) for group in _groups(wanted))
         _calm(message)

@@ -43,7 +43,11 @@ def send_and_close(request: MemberRequest, pk: int) -> HttpResponse:
         return _panel(request, message, form)
     try:
         count = retrying.send_and_close(
-            message, request.member, again=form.addresses, update_contacts=form.cleaned_data["update"]
+            message,
+            request.member,
+            again=form.addresses,
+            ignored=form.cleaned_data["shown"],
+            update_contacts=form.cleaned_data["update"],
         )
     except RequestRefused as refusal:
         form.add_error(None, str(refusal))
