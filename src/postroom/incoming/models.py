@@ -31,6 +31,11 @@ class SpooledMail(models.Model):
     octets = models.BinaryField(null=True)
     created_at = models.DateTimeField(db_default=Now())
 
+    class Meta:
+        indexes = [
+            models.Index(fields=["id"], condition=Q(octets__isnull=False), name="spooled_in_table"),
+        ]
+
     def __str__(self) -> str:
         return self.digest
 
