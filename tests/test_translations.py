@@ -52,7 +52,7 @@ def test_no_string_in_the_code_is_missing_from_the_catalogues(tmp_path: Path) ->
     copy = tmp_path / "postroom"
     shutil.copytree(PACKAGE, copy)
     subprocess.run(
-        [Path(sys.executable).with_name("django-admin"), "makemessages", "-l", "ro", "--no-location", "--no-wrap", "-v", "0"],
+        [Path(sys.executable).with_name("django-admin"), *"makemessages -l ro --no-location --no-wrap -v 0".split()],
         cwd=copy, check=True, capture_output=True,
         env={name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"},
     )  # fmt: skip
