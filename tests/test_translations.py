@@ -51,11 +51,14 @@ def test_the_compiled_catalogue_is_the_source(language: str) -> None:
 def test_no_string_in_the_code_is_missing_from_the_catalogues(tmp_path: Path) -> None:
     copy = tmp_path / "postroom"
     shutil.copytree(PACKAGE, copy)
+    options = ["-l", "ro", "--no-location", "--no-wrap", "-v", "0"]
     subprocess.run(
-        [Path(sys.executable).with_name("django-admin"), *"makemessages -l ro --no-location --no-wrap -v 0".split()],
-        cwd=copy, check=True, capture_output=True,
+        [Path(sys.executable).with_name("django-admin"), "makemessages", *options],
+        cwd=copy,
+        check=True,
+        capture_output=True,
         env={name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"},
-    )  # fmt: skip
+    )
     fresh = {e.msgid for e in polib.pofile(str(copy / "locale/ro/LC_MESSAGES/django.po")) if not e.obsolete}
     for language in LANGUAGES:
         assert fresh == {e.msgid for e in catalogue(language) if not e.obsolete}
