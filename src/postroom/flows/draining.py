@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, TypeVar
@@ -15,8 +15,8 @@ from django.db import connections
 from postroom import engine
 from postroom.flows import writing_back
 from postroom.outgoing import claiming, recovering
-from postroom.outgoing.claiming import Claim
-from postroom.outgoing.copies import Copies
+from postroom.outgoing.claiming import Claim, Claimed
+from postroom.outgoing.copies import Copies, Text
 from postroom.outgoing.feed import OutgoingFeed
 from postroom.outgoing.journal import Journal
 from postroom.outgoing.models import MailServer
@@ -25,7 +25,9 @@ from postroom.smtp.errors import RelayUnreachable
 from postroom.smtp.relay import Relay
 from postroom.wire.reply import Outcome
 
-LOW_WATER = 100
+FIRST_CLAIM = 100
+URGENT_CLAIM = 20
+CLAIM_LASTS_SECONDS = (0.5, 2.0)
 WRITE_BACK_SECONDS = 0.05
 LOOK_SECONDS = 0.5
 T = TypeVar("T")
@@ -53,8 +55,10 @@ class Drain:
         self.pools = _pools(relay, self.feed, server.connection_limit)
         self.next_at: datetime | None = None
         self.failure: RelayUnreachable | None = None
-        self.is_dry = False
+        self.is_dry = self.is_woken = False
         self.last_lane_id = 0
+        self.claim_size = FIRST_CLAIM
+        self.claimed_at = self.written_at = self.loop.time()
         self.claiming: asyncio.Task[None] | None = None
         self.writing: asyncio.Task[None] | None = None
         self.listening: asyncio.Task[None] | None = None
@@ -85,17 +89,33 @@ class Drain:
 
     async def claim(self) -> bool:
         """Take more in hand; False if nothing is due."""
-        wanted = claiming.LONGEST_CLAIM - self.feed.waiting_count
-        got = await self.in_store(
-            claiming.claim, self.server.pk, self.lease, limit=wanted, after_lane_id=self.last_lane_id
-        )
+        is_low = self.feed.is_low
+        self.is_woken = False
+        got, emails, texts = await self.in_store(self._take, self.claim_size if is_low else URGENT_CLAIM)
         self.last_lane_id, self.next_at = got.last_lane_id, got.next_at
-        emails = await self.in_store(writing_back.without_captured, self.lease, got.emails)
-        texts = await self.in_store(self.copies.load, emails)
         self.feed.add(emails)
         self.copies.keep(texts, self.feed.renditions())
         self.is_dry = not got.emails
+        if is_low:
+            self._suit_claim_size()
         return bool(emails) or self._is_more_due(got)
+
+    def _take(self, limit: int) -> tuple[Claim, list[Claimed], Mapping[int, Text]]:
+        """Runs in the store's thread."""
+        got = claiming.claim(self.server.pk, self.lease, limit=limit, after_lane_id=self.last_lane_id)
+        emails = writing_back.without_captured(self.lease, got.emails)
+        return got, emails, self.copies.load(emails)
+
+    def _suit_claim_size(self) -> None:
+        """As many as leave in about a second: few at a slow server, so that much does not wait in hand."""
+        now = self.loop.time()
+        shortest, longest = CLAIM_LASTS_SECONDS
+        lasted, self.claimed_at = now - self.claimed_at, now
+        if lasted < shortest:
+            self.claim_size = min(self.claim_size * 2, claiming.LONGEST_CLAIM)
+        elif lasted > longest:
+            self.claim_size = max(self.claim_size // 2, FIRST_CLAIM)
+        self.feed.low_water = self.claim_size // 2
 
     async def send(self) -> None:
         """Send until nothing is due, nothing is on its way and no wake-up came for a while."""
@@ -134,11 +154,18 @@ class Drain:
         for task in (self.claiming, self.writing):
             if task is not None and task.done():
                 task.result()  # a database that fails ends the run; the journal knows what was sent
-        if (self.feed.ended or self.feed.unsendable) and _is_free(self.writing):
+        if _is_free(self.writing) and self._is_group_ready():
+            self.written_at = self.loop.time()
             self.writing = self._task(self._write_back())
-        is_wanted = self.feed.waiting_count < LOW_WATER and not self.is_dry and not is_yielding
-        if is_wanted and self.failure is None and _is_free(self.claiming):
+        is_wanted = self.feed.is_low or self.is_woken
+        if is_wanted and not (self.is_dry or is_yielding or self.failure) and _is_free(self.claiming):
             self.claiming = self._task(self._claim_and_kick())
+
+    def _is_group_ready(self) -> bool:
+        """Is there enough to write back at once, or has something waited for it, or comes nothing more?"""
+        feed = self.feed
+        is_overdue = self.loop.time() >= self.written_at + WRITE_BACK_SECONDS
+        return bool(feed.unsendable) or bool(feed.ended and (feed.is_group or not feed.flying or is_overdue))
 
     async def _wait(self, *, is_yielding: bool) -> bool:
         """Wait for the next thing to do; False if there is none."""
@@ -167,7 +194,7 @@ class Drain:
     async def _listen(self) -> None:
         """A wake-up during the run is urgent mail that should not wait for its end."""
         while await engine.next_wake(self.server.engine_lane, 3600):
-            self.is_dry = False
+            self.is_dry, self.is_woken = False, True
             self.turn.set()
         self.turn.set()
 

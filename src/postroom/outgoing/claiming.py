@@ -6,6 +6,7 @@ then each gets a share of the claim. All times here are the database's.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,13 +21,8 @@ from postroom.outgoing.models import Email
 LEASE_SECONDS = (
     1800  # longer than any answer may take (RFC 5321 §4.5.3.2), since a live worker is never disturbed
 )
-LONGEST_CLAIM = 200
+LONGEST_CLAIM = 500
 CLAIM_OCTETS = 64 * 1024 * 1024
-FIELDS = (
-    "id", "workspace_id", "message_id", "rendition_id", "rendition__size", "lane_id", "address__addr_spec",
-    "contact__name", "attempt_count", "uncertain_count", "first_attempt_at", "lane__stream",
-    "message__is_auto_deleted", "lane__server__name",
-)  # fmt: skip
 
 
 class Claimed(NamedTuple):
@@ -137,8 +133,7 @@ def release(lease: str, email_ids: Sequence[int], *, is_shown: bool = False) -> 
 
 def held_under(lease: str) -> list[Claimed]:
     """Everything that a lease holds; for recovery."""
-    rows = Email.objects.exclude(lease="").filter(lease=lease).values_list(*FIELDS)
-    return [Claimed(*row) for row in rows]
+    return _claimed("e.lease = %s AND NOT (e.lease = '')", lease)
 
 
 def leases() -> list[tuple[str, bool]]:
@@ -175,10 +170,15 @@ def _in_turn(emails: Sequence[Claimed]) -> list[Claimed]:
 
 
 def _values(email_ids: list[int]) -> list[Claimed]:
-    if not email_ids:
-        return []
-    rows = Email.objects.filter(pk__in=email_ids).order_by("due_at", "id").values_list(*FIELDS)
-    return [Claimed(*row) for row in rows]
+    return _claimed(*among("e.id", email_ids)) if email_ids else []
+
+
+def _claimed(condition: str, value: Any) -> list[Claimed]:
+    """The Emails that fit, first due first; written out because composing it takes longer than asking."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"{_CLAIMED} WHERE {condition} ORDER BY e.due_at, e.id", [value])
+        rows = cursor.fetchall()
+    return [Claimed(*row[:10], _aware(row[10]), row[11], bool(row[12]), row[13]) for row in rows]
 
 
 def _fitting(emails: list[Claimed], lease: str) -> list[Claimed]:
@@ -195,6 +195,24 @@ def _fitting(emails: list[Claimed], lease: str) -> list[Claimed]:
 # Two dialects of the same statements.
 
 _WAITING = "state = 'outgoing' AND lease = ''"
+_CLAIMED = """
+    SELECT e.id, e.workspace_id, e.message_id, e.rendition_id, rendition.size, e.lane_id, address.addr_spec,
+        contact.name, e.attempt_count, e.uncertain_count, e.first_attempt_at, lane.stream,
+        message.is_auto_deleted, server.name
+    FROM postroom_email e
+    JOIN postroom_message message ON message.id = e.message_id
+    JOIN postroom_address address ON address.id = e.address_id
+    JOIN postroom_lane lane ON lane.id = e.lane_id
+    JOIN postroom_mailserver server ON server.id = lane.server_id
+    LEFT JOIN postroom_rendition rendition ON rendition.id = e.rendition_id
+    LEFT JOIN postroom_contact contact ON contact.id = e.contact_id"""
+
+
+def among(column: str, numbers: Sequence[int]) -> tuple[str, Any]:
+    """A condition that a column is one of these numbers, as one parameter however many they are."""
+    if _is_postgres():
+        return f"{column} = ANY(%s)", list(numbers)
+    return f"{column} IN (SELECT value FROM json_each(%s))", json.dumps(numbers)
 
 
 def _now() -> str:

@@ -38,8 +38,9 @@ class Copies:
         """Read the renditions and the bounce addresses that these Emails need."""
         emails = list(emails)
         self._load_workspaces({email.workspace_id for email in emails} - self._signers.keys())
-        known = self._texts
-        wanted = {email.rendition_id for email in emails if email.rendition_id} - known.keys()
+        wanted = {email.rendition_id for email in emails if email.rendition_id} - self._texts.keys()
+        if not wanted:
+            return {}
         rows = Rendition.objects.filter(pk__in=wanted).values_list("pk", "octets", "reverse_path")
         return {pk: Text(bytes(octets), reverse_path) for pk, octets, reverse_path in rows}
 
@@ -68,6 +69,8 @@ class Copies:
         return f"{local_part}+{token}@{domain}"
 
     def _load_workspaces(self, workspace_ids: set[int]) -> None:
+        if not workspace_ids:
+            return
         domains = MailDomain.objects.filter(workspace_id__in=workspace_ids, is_default=True)
         for workspace_id, local_part, domain in domains.values_list(
             "workspace_id", "bounce_local_part", "domain"

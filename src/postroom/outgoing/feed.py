@@ -12,17 +12,22 @@ from postroom.outgoing.settling import Ended
 from postroom.smtp.mail import MailObject, Settled
 from postroom.wire.reply import Reply
 
-GROUP = 100
+GROUP = 200
 
 
 class OutgoingFeed:
-    """Feed and journal of one drain. `notify` is called when a group is to be written back or all is done."""
+    """Feed and journal of one drain.
+
+    `notify` is called when a group is to be written back, when all is done, and when what waits is down to
+    `low_water`.
+    """
 
     def __init__(self, copies: Copies, journal: Journal, *, notify: Callable[[], None]) -> None:
         self.copies = copies
         self.journal = journal
         self.notify = notify
         self.is_open = True
+        self.low_water = 1
         self.urgent: deque[Claimed] = deque()
         self.bulk: deque[Claimed] = deque()
         self.flying: dict[int, tuple[Claimed, str]] = {}
@@ -33,6 +38,16 @@ class OutgoingFeed:
     def waiting_count(self) -> int:
         """How many Emails are claimed and not on their way."""
         return len(self.urgent) + len(self.bulk)
+
+    @property
+    def is_low(self) -> bool:
+        """Is it time to claim more?"""
+        return self.waiting_count < self.low_water
+
+    @property
+    def is_group(self) -> bool:
+        """Is there enough to be written back in one transaction?"""
+        return len(self.ended) >= GROUP
 
     @property
     def is_empty(self) -> bool:
@@ -96,13 +111,15 @@ class OutgoingFeed:
         self.ended.append(
             Ended(email, settled.outcome, settled.reply, reverse_path, settled.seconds, settled.was_tls)
         )
-        if len(self.ended) >= GROUP or not self.flying:
+        if len(self.ended) == GROUP or not self.flying:
             self.notify()
 
     def _pick(self) -> Claimed | None:
         if not self.is_open:
             return None
         queue = self.urgent or self.bulk
+        if self.waiting_count == self.low_water:
+            self.notify()
         return queue.popleft() if queue else None
 
     def _copy(self, email: Claimed) -> MailObject | None:

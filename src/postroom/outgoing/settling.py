@@ -14,11 +14,9 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
-from django.db.models import F, Value
-from django.db.models.functions import Coalesce
 
 from postroom.outgoing import tallies
-from postroom.outgoing.claiming import Claimed
+from postroom.outgoing.claiming import Claimed, among
 from postroom.outgoing.models import Attempt, Email, FailureKind, State
 from postroom.outgoing.retry import History, RetryPolicy, Verdict, verdict_on, words_of
 from postroom.outgoing.tallies import Move
@@ -31,6 +29,7 @@ _ATTEMPT_COLUMNS = (
     "workspace_id", "email_id", "number", "at", "addr_spec", "server_name", "reverse_path", "remote_id",
     "outcome", "code", "enhanced", "text", "seconds", "is_tls",
 )  # fmt: skip
+_ROWS_A_STATEMENT = 40
 
 
 class Ended(NamedTuple):
@@ -70,7 +69,7 @@ def settle(
         judged = [
             _Judged(each, _judge(each, policy_of, now)) for each in ended if each.email.email_id in ours
         ]
-        _write_sent([each for each in judged if each.verdict.state == State.SENT], now)
+        _write_sent([each.ended.email for each in judged if each.verdict.state == State.SENT], now)
         _write_others([each for each in judged if each.verdict.state != State.SENT], now)
         _write_attempts([each.ended for each in judged], now)
         tallies.move(
@@ -115,15 +114,24 @@ _FREE = {"lease": "", "leased_until": None}
 
 def _still_under(lease: str, email_ids: list[int]) -> set[int]:
     """Lock and name what is still leased to us. On SQLite the lock is there, and a count mostly does."""
-    rows = Email.objects.filter(pk__in=email_ids, lease=lease)
-    if connection.vendor == "sqlite" and rows.count() == len(email_ids):
-        return set(email_ids)
-    return set(rows.select_for_update().order_by("pk").values_list("pk", flat=True))
+    condition, numbers = among("id", email_ids)
+    rows = f"FROM postroom_email WHERE {condition} AND lease = %s"
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute(f"SELECT COUNT(*) {rows}", [numbers, lease])
+            if cursor.fetchone()[0] == len(email_ids):
+                return set(email_ids)
+        lock = "ORDER BY id FOR UPDATE" if connection.vendor == "postgresql" else ""
+        cursor.execute(f"SELECT id {rows} {lock}", [numbers, lease])
+        return {row[0] for row in cursor.fetchall()}
+
+
+_ACCEPTED = Verdict(State.SENT)
 
 
 def _judge(ended: Ended, policy_of: Callable[[int], RetryPolicy], now: datetime) -> Verdict:
     if ended.outcome is Outcome.ACCEPTED:
-        return Verdict(State.SENT)
+        return _ACCEPTED
     email = ended.email
     history = History(email.attempt_count, email.uncertain_count, email.first_attempt_at, email.is_urgent)
     jitter = random.uniform(-1, 1)
@@ -134,21 +142,20 @@ def _failed(judged: Iterable[_Judged]) -> frozenset[int]:
     return frozenset(ended.email.message_id for ended, verdict in judged if verdict.state == State.FAILED)
 
 
-def _write_sent(judged: Sequence[_Judged], now: datetime) -> None:
+_SENT = """UPDATE postroom_email SET state = 'sent', sent_at = %s, attempt_count = attempt_count + 1,
+    first_attempt_at = COALESCE(first_attempt_at, %s), failure_text = '', lease = '', leased_until = NULL"""
+
+
+def _write_sent(sent: Sequence[Claimed], now: datetime) -> None:
     """Sent: two statements at most. What is deleted when sent leaves the queue page."""
+    at = _as_stored(now)
     for is_auto_deleted in (False, True):
-        email_ids = [e.email.email_id for e, _ in judged if e.email.is_auto_deleted is is_auto_deleted]
-        hidden = {"is_listed": False} if is_auto_deleted else {}
+        email_ids = [email.email_id for email in sent if email.is_auto_deleted is is_auto_deleted]
+        hidden = ", is_listed = FALSE" if is_auto_deleted else ""
         if email_ids:
-            Email.objects.filter(pk__in=email_ids).update(
-                state=State.SENT,
-                sent_at=now,
-                attempt_count=F("attempt_count") + 1,
-                first_attempt_at=Coalesce("first_attempt_at", Value(now)),
-                failure_text="",
-                **_FREE,
-                **hidden,
-            )
+            condition, numbers = among("id", email_ids)
+            with connection.cursor() as cursor:
+                cursor.execute(f"{_SENT}{hidden} WHERE {condition}", [at, at, numbers])
 
 
 _UPDATE = """UPDATE postroom_email SET state = %s, failure_kind = %s, failure_text = %s, due_at = %s,
@@ -158,15 +165,14 @@ _UPDATE = """UPDATE postroom_email SET state = %s, failure_kind = %s, failure_te
 
 def _write_others(judged: Sequence[_Judged], now: datetime) -> None:
     """Not sent: every row has a text and a time of its own. Each shows on the queue page from now on."""
-    time = connection.ops.adapt_datetimefield_value
     rows = [
         (
             str(verdict.state),
             str(verdict.failure_kind),
             words_of(ended.reply),
-            time(verdict.due_at or now),
+            _as_stored(verdict.due_at or now),
             int(verdict.is_uncertain),
-            time(ended.email.first_attempt_at or now),
+            _as_stored(ended.email.first_attempt_at or now),
             True,
             ended.email.email_id,
         )
@@ -178,7 +184,7 @@ def _write_others(judged: Sequence[_Judged], now: datetime) -> None:
 
 
 def _write_attempts(ended: Sequence[Ended], now: datetime) -> None:
-    at = now if connection.vendor == "postgresql" else connection.ops.adapt_datetimefield_value(now)
+    at = _as_stored(now)
     rows = [_attempt(each, at) for each in ended]
     table, columns = Attempt._meta.db_table, ", ".join(_ATTEMPT_COLUMNS)
     if not rows:
@@ -188,13 +194,19 @@ def _write_attempts(ended: Sequence[Ended], now: datetime) -> None:
             with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
                 for row in rows:
                     copy.write_row(row)
-        else:
-            # One statement: each step of SQLite gives the interpreter to another thread and must get it back.
-            places = f"({', '.join(['%s'] * len(_ATTEMPT_COLUMNS))})"
-            values = ", ".join([places] * len(rows))
-            cursor.execute(
-                f"INSERT INTO {table} ({columns}) VALUES {values}", list(chain.from_iterable(rows))
-            )
+            return
+        # Many rows a statement: each step of SQLite gives the interpreter to another thread and must get it
+        # back. The same number of rows each time: then the statement is already prepared.
+        places = f"({', '.join(['%s'] * len(_ATTEMPT_COLUMNS))})"
+        for start in range(0, len(rows), _ROWS_A_STATEMENT):
+            some = rows[start : start + _ROWS_A_STATEMENT]
+            statement = f"INSERT INTO {table} ({columns}) VALUES {', '.join([places] * len(some))}"
+            cursor.execute(statement, list(chain.from_iterable(some)))
+
+
+def _as_stored(time: datetime) -> Any:
+    """A time as a bare statement of this database takes it."""
+    return time if connection.vendor == "postgresql" else connection.ops.adapt_datetimefield_value(time)
 
 
 def _attempt(ended: Ended, at: Any) -> tuple[Any, ...]:
