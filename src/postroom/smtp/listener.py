@@ -112,7 +112,7 @@ class Listener:
     def dismiss_idle(self) -> None:
         for visitor in list(self.visitors):
             if not visitor.is_busy and visitor.content is None:
-                visitor.leave(canned.CLOSING)
+                visitor.leave(canned.CLOSING, lingers=False)
 
     async def cut(self) -> None:
         tasks = [*self.thinking, *(each.task for each in self.visitors if each.task is not None)]

@@ -18,6 +18,7 @@ log = logging.getLogger("postroom.smtp")
 
 CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 END_OF_DATA = b"\r\n.\r\n"
+LINGER_SECONDS = 1.0
 NEVER = (b"STARTTLS", b"AUTH", b"EXPN", b"BDAT", b"PROXY", b"XCLIENT", b"XFORWARD", b"TURN", b"ETRN", b"LHLO")
 WEB = (b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH", b"HOST:")
 
@@ -72,11 +73,12 @@ class Visitor(asyncio.Protocol):
         if refusal is None:
             self.transport.write(self.house.greeting)
         else:
-            self.leave(refusal)
+            self.leave(refusal, lingers=False)
 
     def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        self.advance()
+        if not self.is_over:
+            self.buffer += data
+            self.advance()
 
     def advance(self) -> None:
         """Take lines and content from the buffer as long as nothing must be waited for."""
@@ -273,7 +275,7 @@ class Visitor(asyncio.Protocol):
         self.junk(canned.CANNOT_VERIFY)
 
     def quit(self, argument: bytes) -> None:
-        self.leave(canned.BYE)
+        self.leave(canned.BYE, lingers=False)
 
     # Content.
 
@@ -383,15 +385,27 @@ class Visitor(asyncio.Protocol):
 
     # Endings.
 
-    def leave(self, last_words: bytes) -> None:
-        """Say the last words and close; whatever else arrives is ignored."""
+    def leave(self, last_words: bytes, *, lingers: bool = True) -> None:
+        """Say the last words and close; whatever else arrives is ignored.
+
+        Closing a socket with octets unread resets the connection, and the reset may overtake the last words.
+        Whoever `lingers` closes its own direction first and reads on for a moment.
+        """
         if self.is_over:
             return
         self.is_over = True
         self.say(last_words)
         self.flush()
-        self.transport.close()
         self.progress_at = self.loop.time()
+        if not lingers or not last_words or self.transport.is_closing():
+            self.transport.close()
+            return
+        self.buffer.clear()
+        if self.is_paused:
+            self.is_paused = False
+            self.transport.resume_reading()
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def check(self, now: float) -> None:
         """Cut a client that is silent, trickles, or does not go when told."""
