@@ -178,7 +178,7 @@ def _claimed(condition: str, value: Any) -> list[Claimed]:
     with connection.cursor() as cursor:
         cursor.execute(f"{_CLAIMED} WHERE {condition} ORDER BY e.due_at, e.id", [value])
         rows = cursor.fetchall()
-    return [Claimed(*row[:10], _aware(row[10]), row[11], bool(row[12]), row[13]) for row in rows]
+    return [Claimed._make([*row[:10], _aware(row[10]), row[11], bool(row[12]), row[13]]) for row in rows]
 
 
 def _fitting(emails: list[Claimed], lease: str) -> list[Claimed]:
