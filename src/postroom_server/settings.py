@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+import django
 from csp.constants import NONCE, NONE, SELF
 
 from postroom_server import config as configuration
@@ -155,6 +156,9 @@ CONTENT_SECURITY_POLICY = {
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 30 * 1024 * 1024
 
-EMAIL_BACKEND = "postroom.django.EmailBackend"
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": "postroom.django.EmailBackend"}}
+else:
+    EMAIL_BACKEND = "postroom.django.EmailBackend"
 DEFAULT_FROM_EMAIL = f"Postroom <notifications@{POSTROOM_MAIL_DOMAIN}>"
 LOGGING_CONFIG = None
