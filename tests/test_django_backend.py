@@ -14,10 +14,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.core.mail import EmailMessage, EmailMultiAlternatives, get_connection
+from django.core.mail import EmailMessage, EmailMultiAlternatives
 
 from postroom.conversations.models import Message
-from postroom.django import NotHandedOver
+from postroom.django import EmailBackend, NotHandedOver
 from postroom.outgoing.models import Email, Rendition
 from tests.people import Cast, cast
 
@@ -29,7 +29,7 @@ def mail(**changes: Any) -> EmailMessage:
         "from_email": "Ana <ana@demo.example>",
         "to": ["ben@example.org"],
     }
-    return EmailMessage(**{**wanted, **changes}, connection=get_connection("postroom.django.EmailBackend"))
+    return EmailMessage(**{**wanted, **changes}, connection=EmailBackend())
 
 
 @pytest.fixture
@@ -70,19 +70,19 @@ def test_the_setting_names_the_workspace_of_a_foreign_from(people: Cast, setting
 def test_two_parts_both_arrive(people: Cast) -> None:
     both = EmailMultiAlternatives("Hello", "Text", "ana@demo.example", ["ben@example.org"])
     both.attach_alternative("<p>Rich</p>", "text/html")
-    both.connection = get_connection("postroom.django.EmailBackend")
+    both.connection = EmailBackend()
     assert both.send() == 1
     assert "Rich" in Message.objects.get().body
 
 
 def test_a_mail_to_nobody_is_not_counted(people: Cast) -> None:
-    assert get_connection("postroom.django.EmailBackend").send_messages([mail(to=[])]) == 0
+    assert EmailBackend().send_messages([mail(to=[])]) == 0
 
 
 def test_a_record_that_does_not_exist_is_an_error_unless_it_may_fail_silently(people: Cast) -> None:
     with pytest.raises(NotHandedOver, match=r"sale\.order/none"):
         mail(headers={"X-Postroom-Record": "sale.order/none"}).send()
-    silent = get_connection("postroom.django.EmailBackend", fail_silently=True)
+    silent = EmailBackend(fail_silently=True)
     wrong, right = mail(headers={"X-Postroom-Record": "sale.order/none"}), mail()
     assert silent.send_messages([wrong, right]) == 1
     assert Message.objects.count() == 1
