@@ -29,7 +29,12 @@ def mail(**changes: Any) -> EmailMessage:
         "from_email": "Ana <ana@demo.example>",
         "to": ["ben@example.org"],
     }
-    return EmailMessage(**{**wanted, **changes}, connection=EmailBackend())
+    return EmailMessage(**{**wanted, **changes})
+
+
+def send(message: EmailMessage) -> int:
+    """As `message.send()` does, in words that every version of Django knows."""
+    return EmailBackend().send_messages([message])
 
 
 @pytest.fixture
@@ -38,7 +43,7 @@ def people(db: None) -> Cast:
 
 
 def test_a_mail_becomes_a_message_with_an_email_for_everybody(people: Cast) -> None:
-    assert mail(cc=["carla@example.com"], bcc=["hidden@example.org"]).send() == 1
+    assert send(mail(cc=["carla@example.com"], bcc=["hidden@example.org"])) == 1
     message = Message.objects.get()
     assert (message.workspace, message.subject) == (people.workspace, "Hello")
     told = set(Email.objects.values_list("address__addr_spec", flat=True))
@@ -48,7 +53,7 @@ def test_a_mail_becomes_a_message_with_an_email_for_everybody(people: Cast) -> N
 
 def test_the_record_header_puts_it_into_the_conversation_and_is_not_sent(people: Cast) -> None:
     headers = {"X-Postroom-Record": "sale.order/SO042", "X-Postroom-Stream": "bulk"}
-    assert mail(headers=headers).send() == 1
+    assert send(mail(headers=headers)) == 1
     message = Message.objects.get()
     assert (message.record, message.stream) == (people.record, "bulk")
     assert b"X-Postroom-Record" not in bytes(Rendition.objects.get().octets)
@@ -56,22 +61,21 @@ def test_the_record_header_puts_it_into_the_conversation_and_is_not_sent(people:
 
 def test_the_workspace_is_the_one_the_from_domain_belongs_to(people: Cast) -> None:
     other = cast("next")
-    mail(from_email=f"shop@{other.domain.domain}").send()
+    send(mail(from_email=f"shop@{other.domain.domain}"))
     assert Message.objects.get().workspace == other.workspace
 
 
 def test_the_setting_names_the_workspace_of_a_foreign_from(people: Cast, settings: Any) -> None:
     other = cast("next")
     settings.POSTROOM_WORKSPACE = "next"
-    mail(from_email="shop@somewhere.example").send()
+    send(mail(from_email="shop@somewhere.example"))
     assert Message.objects.get().workspace == other.workspace
 
 
 def test_two_parts_both_arrive(people: Cast) -> None:
     both = EmailMultiAlternatives("Hello", "Text", "ana@demo.example", ["ben@example.org"])
     both.attach_alternative("<p>Rich</p>", "text/html")
-    both.connection = EmailBackend()
-    assert both.send() == 1
+    assert send(both) == 1
     assert "Rich" in Message.objects.get().body
 
 
@@ -81,7 +85,7 @@ def test_a_mail_to_nobody_is_not_counted(people: Cast) -> None:
 
 def test_a_record_that_does_not_exist_is_an_error_unless_it_may_fail_silently(people: Cast) -> None:
     with pytest.raises(NotHandedOver, match=r"sale\.order/none"):
-        mail(headers={"X-Postroom-Record": "sale.order/none"}).send()
+        send(mail(headers={"X-Postroom-Record": "sale.order/none"}))
     silent = EmailBackend(fail_silently=True)
     wrong, right = mail(headers={"X-Postroom-Record": "sale.order/none"}), mail()
     assert silent.send_messages([wrong, right]) == 1
@@ -90,7 +94,7 @@ def test_a_record_that_does_not_exist_is_an_error_unless_it_may_fail_silently(pe
 
 def test_without_a_workspace_it_says_how_to_make_one(db: None) -> None:
     with pytest.raises(NotHandedOver, match="postroom workspace create"):
-        mail().send()
+        send(mail())
 
 
 # Over HTTP.
@@ -138,7 +142,7 @@ def remote(settings: Any) -> Iterator[Remote]:
 
 
 def test_elsewhere_the_mail_goes_over_http_with_its_envelope(remote: Remote) -> None:
-    sent = mail(bcc=["hidden@example.org"], headers={"X-Postroom-Record": "sale.order/SO042"}).send()
+    sent = send(mail(bcc=["hidden@example.org"], headers={"X-Postroom-Record": "sale.order/SO042"}))
     assert sent == 1
     path, headers, body = remote.requests[0]
     envelope = parse_qs(urlsplit(path).query)
@@ -151,7 +155,7 @@ def test_elsewhere_the_mail_goes_over_http_with_its_envelope(remote: Remote) -> 
 
 def test_a_lost_answer_is_asked_for_again_under_the_same_key(remote: Remote) -> None:
     remote.cut_count = 2
-    assert mail().send() == 1
+    assert send(mail()) == 1
     keys = [headers["Idempotency-Key"] for _, headers, _ in remote.requests]
     assert len(keys) == 3
     assert len(set(keys)) == 1
@@ -160,20 +164,20 @@ def test_a_lost_answer_is_asked_for_again_under_the_same_key(remote: Remote) -> 
 def test_a_refusal_says_what_postroom_said(remote: Remote) -> None:
     remote.status = 404
     with pytest.raises(NotHandedOver, match=r"404: No such record\."):
-        mail().send()
+        send(mail())
 
 
 def test_a_server_that_cannot_be_reached_is_named(remote: Remote) -> None:
     remote.cut_count = 99
     with pytest.raises(NotHandedOver, match=r"127\.0\.0\.1"):
-        mail().send()
+        send(mail())
     assert len(remote.requests) == 3
 
 
 def test_without_url_and_key_it_says_which_settings_are_missing(remote: Remote, settings: Any) -> None:
     settings.POSTROOM_API_KEY = ""
     with pytest.raises(ImproperlyConfigured, match="POSTROOM_API_KEY"):
-        mail().send()
+        send(mail())
 
 
 def test_over_http_none_of_our_tables_are_imported() -> None:

@@ -51,6 +51,10 @@ class Letter:
 class EmailBackend(BaseEmailBackend):
     """Hands Django's mail to Postroom, which keeps it, sends it and says what became of it."""
 
+    def __init__(self, fail_silently: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.fail_silently = fail_silently  # Django no longer keeps it for us from 6.1 on
+
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         """Hand the mails over and return how many were taken; mails without recipients are passed over.
 
