@@ -1,8 +1,12 @@
 """The queue in front of BEGIN."""
 
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,7 @@ from django.db import DatabaseError, transaction
 from django.test.utils import CaptureQueriesContext
 
 from postroom.sqlite.base import DatabaseWrapper
-from postroom.sqlite.writer_lock import FairLock, lock_for
+from postroom.sqlite.writer_lock import FairLock, WriterLock, lock_for
 
 #: pytest-django lets no connection open without it, not even one of our own.
 pytestmark = pytest.mark.django_db
@@ -19,7 +23,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     file = tmp_path / "writers.sqlite3"
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("CREATE TABLE line (number INTEGER PRIMARY KEY, text TEXT UNIQUE)")
     return file
@@ -44,7 +48,7 @@ def connected(path: Path) -> DatabaseWrapper:
 
 
 def is_free(path: Path) -> bool:
-    return not lock_for(str(path))._is_held
+    return not lock_for(str(path))._threads._is_held
 
 
 def test_the_lock_is_handed_over_in_the_order_in_which_it_was_asked_for() -> None:
@@ -144,8 +148,45 @@ def test_eight_threads_writing_at_once_meet_no_locked_database(path: Path) -> No
     for thread in threads:
         thread.join(30)
     assert not errors
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM line").fetchone() == (320,)
+
+
+def test_a_busy_process_does_not_overtake_another_that_waits(path: Path) -> None:
+    script = (
+        "import sys, time; from postroom.sqlite.writer_lock import WriterLock\n"
+        "lock = WriterLock(sys.argv[1]); lock.acquire(); print('ours', flush=True)\n"
+        "until = time.monotonic() + 20\n"
+        "while time.monotonic() < until:\n    time.sleep(0.02); lock.release(); lock.acquire()"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE, text=True) as busy:
+        assert busy.stdout is not None
+        assert busy.stdout.readline() == "ours\n"
+        lock, began = WriterLock(str(path)), time.monotonic()
+        for _ in range(5):
+            lock.acquire()
+            lock.release()
+        assert time.monotonic() - began < 5
+        busy.kill()
+
+
+def test_the_turn_of_a_killed_process_is_given_on(path: Path) -> None:
+    script = (
+        "import os, sys; from postroom.sqlite.writer_lock import WriterLock;"
+        "WriterLock(sys.argv[1]).acquire(); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", script, path], check=False)
+    lock = WriterLock(str(path))
+    lock.acquire()
+    lock.release()
+
+
+def test_a_database_in_memory_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lock = WriterLock(":memory:")
+    lock.acquire()
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.django_db(transaction=True)

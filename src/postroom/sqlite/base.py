@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.backends.sqlite3 import base
 
-from postroom.sqlite.writer_lock import FairLock, lock_for
+from postroom.sqlite.writer_lock import WriterLock, lock_for
 
 _READS = ("SELECT", "PRAGMA", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBACK")
 
@@ -16,7 +16,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._writer_lock: FairLock | None = None
+        self._writer_lock: WriterLock | None = None
 
     def _take_writer_lock(self) -> None:
         if self._writer_lock is None:
