@@ -1,8 +1,8 @@
 """Who is told what is said, how, and who is not and why: one question, asked of the database.
 
 Candidates are the followers of the record and whoever is named. Each meets the same hurdles in the same
-order, and the first one that stops them is the reason. The answers are querysets over Contact, so the
-same rule serves the preview (SELECT) and the posting (INSERT … SELECT).
+order, and the first one that stops them is the reason. The question is a queryset over Contact: the preview
+reads its answers as querysets, the posting writes it out once and picks each answer by INSERT … SELECT.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from django.db.models.functions import RowNumber
 
 from postroom.conversations.models import Address, Alias, Contact, Follower, Subtype
 from postroom.conversations.models.addresses import ContactQuerySet
+from postroom.workspaces.insert_selected import Selection, written
 from postroom.workspaces.models import Channel, MailDomain
 
 if TYPE_CHECKING:
@@ -58,6 +59,13 @@ class Found(TypedDict):
     layout: str
     spoken: str
     hurdle: str
+
+
+# The answers as conditions over `Audience.written()`.
+BY_EMAIL = f"hurdle = '' AND channel = '{Channel.EMAIL}' AND place = 1"
+IN_POSTROOM = f"hurdle = '' AND channel = '{Channel.POSTROOM}'"
+PASSED_OVER = "hurdle <> ''"
+SHARING = f"hurdle = '' AND channel = '{Channel.EMAIL}' AND place > 1"
 
 
 if TYPE_CHECKING:
@@ -115,13 +123,22 @@ class Audience:
         """Those who are not mailed only because the mail to their address is somebody else's copy."""
         return self._placed.filter(Q(place__gt=1))
 
+    def written(self) -> Selection:
+        """The same question written out once for all its answers; BY_EMAIL and its like pick from them."""
+        columns = ("id", "address_id", "member_id", "channel", "why", "layout", "spoken", "hurdle")
+        found = written(self.candidates, *columns)
+        place = (
+            "ROW_NUMBER() OVER (PARTITION BY address_id, channel, hurdle"
+            f" ORDER BY CASE WHEN why = '{Why.NAMED}' THEN 0 ELSE 1 END, id)"
+        )
+        return found.pick("1 = 1", **{name: name for name in columns}, place=place)
+
     def outsiders(self) -> QuerySet[Contact]:
         """Those named who are not of the house, if it is something internal; else nobody."""
         if not self._is_internal:
             return Contact.objects.none()
-        return (
-            self._everyone().filter(pk__in=self.named_ids, member=None, is_active=True).order_by("name", "pk")
-        )
+        named = self._everyone().filter(pk__in=self.named_ids, member=None, is_active=True)
+        return named.select_related("address").order_by("name", "pk")  # shown after what made them is undone
 
     def _is_asked_about(self) -> Q:
         named = self._everyone().filter(pk__in=self.named_ids).values_list("pk")

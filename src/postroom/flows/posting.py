@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from django.db import transaction
-from django.db.models import CharField, F, JSONField, QuerySet, Value
-from django.db.models.functions import Cast, Concat, Now
+from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from postroom import engine
 from postroom.conversations import sanitise, storage
 from postroom.conversations.models import Attachment, Contact, Message, Notification, Record, Subtype
 from postroom.conversations.models.messages import Kind
-from postroom.conversations.recipients import Audience, Reason
+from postroom.conversations.recipients import BY_EMAIL, IN_POSTROOM, PASSED_OVER, SHARING, Audience, Reason
 from postroom.conversations.storage import Upload
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
@@ -26,7 +26,7 @@ from postroom.outgoing import fan_out, letters, origin, relays
 from postroom.wire.compose import Part
 from postroom.wire.threads import mint_message_id
 from postroom.workspaces import parameters
-from postroom.workspaces.insert_selected import insert_selected
+from postroom.workspaces.insert_selected import Selection, as_json, insert_selected
 from postroom.workspaces.models import Workspace
 from postroom.workspaces.walls import refuse_strangers
 
@@ -57,13 +57,14 @@ def post(draft: Draft) -> Message:
     audience = _audience_of(draft, subtype)
     _refuse_unless_possible(draft, audience)
     attachments = [storage.keep(draft.workspace.pk, upload) for upload in draft.attachments]
+    candidates = None if draft.is_quiet else audience.written()  # whoever waits to write need not wait for it
     with transaction.atomic():
         message = _write(draft, subtype, audience.author, attachments)
         _let_author_follow(draft, subtype, audience.author)
-        if draft.is_quiet:
+        if candidates is None:
             fan_out.write_tally(message, 0)
         else:
-            _tell(draft, message, audience)
+            _tell(draft, message, candidates)
     return message
 
 
@@ -172,15 +173,16 @@ def _let_author_follow(draft: Draft, subtype: Subtype, author: Contact | None) -
         recording.follow(draft.record, author, by=draft.member)
 
 
-def _tell(draft: Draft, message: Message, audience: Audience) -> None:
+def _tell(draft: Draft, message: Message, candidates: Selection) -> None:
     lane = relays.lane_of(draft.workspace, message.stream)
-    rows = audience.by_email()
-    renditions = fan_out.write_renditions(_frame_of(draft, message), rows)
-    if fan_out.write_emails(message, rows, renditions, lane):
-        transaction.on_commit(lambda: engine.wake(lane.server.engine_lane))
-    _notify(message, audience.in_postroom())
-    _note_why_not(message, audience.passed_over(), F("hurdle"))
-    _note_why_not(message, audience.sharing(), Value(Reason.SAME_ADDRESS.value))
+    mailed = candidates.pick(BY_EMAIL, **{name: name for name in candidates.names})
+    renditions = fan_out.write_renditions(_frame_of(draft, message), mailed)
+    if fan_out.write_emails(message, mailed, renditions, lane):
+        server_lane = lane.server.engine_lane
+        transaction.on_commit(lambda: engine.wake(server_lane))
+    _notify(message, candidates.pick(IN_POSTROOM, member="member_id", reason="why"))
+    _note_why_not(message, candidates, PASSED_OVER, "hurdle")
+    _note_why_not(message, candidates, SHARING, f"'{Reason.SAME_ADDRESS}'")
 
 
 def _frame_of(draft: Draft, message: Message) -> letters.Frame:
@@ -200,19 +202,17 @@ def _part_of(upload: Upload) -> Part:
     )
 
 
-def _notify(message: Message, rows: QuerySet[Candidate]) -> None:
+def _notify(message: Message, members: Selection) -> None:
     alike = {"workspace": message.workspace_id, "message": message.pk, "kind": Notification.Kind.MESSAGE}
-    insert_selected(Notification, rows, alike=alike, of_each={"member": F("member_id"), "reason": F("why")})
+    insert_selected(Notification, members, alike=alike)
 
 
-def _note_why_not(message: Message, rows: QuerySet[Candidate], reason: F | Value) -> None:
-    spelled = Concat(Value('{"reason": "'), reason, Value('"}'), output_field=CharField())
+def _note_why_not(message: Message, candidates: Selection, who: str, reason: str) -> None:
+    spelled = as_json(f"""'{{"reason": "' || {reason} || '"}}'""")
     alike = {
         "workspace": message.workspace_id,
         "kind": EventKind.NOT_TOLD,
         "message": message.pk,
         "record": message.record_id,
     }
-    insert_selected(
-        Event, rows, alike=alike, of_each={"contact": F("pk"), "detail": Cast(spelled, JSONField())}
-    )
+    insert_selected(Event, candidates.pick(who, contact="id", detail=spelled), alike=alike)

@@ -26,7 +26,7 @@ from postroom.wire.address import Mailbox, normalise
 from postroom.wire.header_lines import date_line
 from postroom.wire.parse import ParsedEmail, parse
 from postroom.wire.threads import mint_message_id
-from postroom.workspaces.insert_selected import insert_selected
+from postroom.workspaces.insert_selected import insert_selected, select
 from postroom.workspaces.models import MailDomain, Member, Workspace
 from postroom.workspaces.walls import refuse_strangers
 
@@ -161,7 +161,7 @@ def _tell(message: Message, template: raw_mail.Template, recipients: list[str]) 
     alike = {**fan_out.alike(message, lane), "rendition": rendition.pk, "why_told": "named"}
     addresses = _addresses(message.workspace, recipients)
     of_each = {"address": F("pk"), "contact": Subquery(_oldest_contact())}
-    fan_out.write_tally(message, insert_selected(Email, addresses, alike=alike, of_each=of_each))
+    fan_out.write_tally(message, insert_selected(Email, select(addresses, of_each), alike=alike))
     transaction.on_commit(lambda: engine.wake(lane.server.engine_lane))
 
 

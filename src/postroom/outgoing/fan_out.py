@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-from django.db.models import BigIntegerField, Case, F, Q, QuerySet, Value, When
-from django.db.models.expressions import Combinable
 
 from postroom.conversations.models import Message
 from postroom.conversations.models.records import Stream
 from postroom.outgoing.letters import Frame, letter
 from postroom.outgoing.models import Email, Lane, Rendition, Tally
 from postroom.wire.compose import Template, compile_letter
-from postroom.workspaces.insert_selected import insert_selected
-
-if TYPE_CHECKING:
-    from postroom.conversations.recipients import Candidate
+from postroom.workspaces.insert_selected import Selection, insert_selected
 
 Kinds = Mapping[tuple[str, str], Rendition]
 """Renditions by language and layout."""
 
 
-def write_renditions(frame: Frame, rows: QuerySet[Candidate]) -> Kinds:
+def write_renditions(frame: Frame, mailed: Selection) -> Kinds:
     """Compose what these recipients (with `spoken` and `layout`) need, once each."""
-    wanted = sorted(set(rows.order_by().values_list("spoken", "layout").distinct()))
+    wanted = sorted(mailed.pick("1 = 1", spoken="spoken", layout="layout").distinct())
     made = [
         rendition_of(frame.message, compile_letter(letter(frame, language, layout)), language, layout)
         for language, layout in wanted
@@ -47,17 +40,15 @@ def rendition_of(message: Message, template: Template, language: str, layout: st
     )
 
 
-def write_emails(message: Message, rows: QuerySet[Candidate], renditions: Kinds, lane: Lane) -> int:
+def write_emails(message: Message, mailed: Selection, renditions: Kinds, lane: Lane) -> int:
     """One Email for each recipient (with `spoken`, `layout` and `why`), and the tally; returns how many."""
     count = 0
     if renditions:
-        of_each: dict[str, Combinable] = {
-            "rendition": _choice_of(renditions),
-            "address": F("address_id"),
-            "contact": F("pk"),
-            "why_told": F("why"),
-        }
-        count = insert_selected(Email, rows, alike=alike(message, lane), of_each=of_each)
+        choice, parameters = _choice_of(renditions)
+        recipients = mailed.pick(
+            "1 = 1", parameters, rendition=choice, address="address_id", contact="id", why_told="why"
+        )
+        count = insert_selected(Email, recipients, alike=alike(message, lane))
     write_tally(message, count)
     return count
 
@@ -79,11 +70,9 @@ def write_tally(message: Message, count: int) -> Tally:
     )
 
 
-def _choice_of(renditions: Kinds) -> Case:
-    whens = [
-        When(Q(spoken=language, layout=layout), then=Value(rendition.pk))
-        for (language, layout), rendition in renditions.items()
-    ]
+def _choice_of(renditions: Kinds) -> tuple[str, list[object]]:
+    whens = " ".join("WHEN spoken = %s AND layout = %s THEN %s" for _ in renditions)
+    parameters = [value for kind, rendition in renditions.items() for value in (*kind, rendition.pk)]
     # Somebody who changes their language in this very moment reads another one this once.
     spare = next(iter(renditions.values())).pk
-    return Case(*whens, default=Value(spare), output_field=BigIntegerField())
+    return f"CAST(CASE {whens} ELSE %s END AS BIGINT)", [*parameters, spare]

@@ -21,7 +21,7 @@ def shared_server() -> MailServer:
 
 def lane_of(workspace: Workspace, stream: Stream | str) -> Lane:
     """Where a workspace's Emails of a stream wait for the shared relay; made if there is none."""
-    return Lane.objects.get_or_create(
+    return Lane.objects.select_related("server").get_or_create(
         workspace=workspace, stream=str(stream), server=shared_server(), message=None
     )[0]
 

@@ -2,36 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
-from django.db import connections, models, router
+from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.models.expressions import Combinable
 from django.db.models.query import QuerySet
 
 
-def insert_selected(
-    model: type[models.Model],
-    rows: QuerySet[Any],
-    *,
-    alike: Mapping[str, object],
-    of_each: Mapping[str, Combinable],
-) -> int:
-    """Write one row of `model` for each of `rows`; the count is returned.
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A question that is written out but not yet asked; `sql` is "" if nothing can fit it."""
 
-    `alike` are plain values that all of them get, `of_each` expressions over the row they come from (at
-    least one, and no two the same). Fields not named get their default in the database.
-    """
-    connection = connections[router.db_for_write(model)]
-    quote = connection.ops.quote_name
+    names: tuple[str, ...]
+    sql: str
+    parameters: tuple[Any, ...]
+
+    def pick(self, where: str, parameters: Sequence[object] = (), **of_each: str) -> Selection:
+        """Ask for less of it: SQL over its names, for what each row gives and for which rows.
+
+        `parameters` belong to the placeholders in `of_each`.
+        """
+        if not self.sql:
+            return replace(self, names=tuple(of_each))
+        given = ", ".join(f'{sql} AS "{name}"' for name, sql in of_each.items())
+        sql = f"SELECT {given} FROM ({self.sql}) asked WHERE {where}"
+        return Selection(tuple(of_each), sql, (*parameters, *self.parameters))
+
+    def distinct(self) -> list[tuple[Any, ...]]:
+        """Ask it: the different rows, as plain values."""
+        if not self.sql:
+            return []
+        with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+            cursor.execute(f"SELECT DISTINCT * FROM ({self.sql}) asked", self.parameters)
+            return list(cursor.fetchall())
+
+
+def select(rows: QuerySet[Any], of_each: Mapping[str, Combinable]) -> Selection:
+    """Write out what each of `rows` gives: at least one expression, and no two the same."""
     named = {f"into_{name}": expression for name, expression in of_each.items()}
-    select = rows.order_by().annotate(**named).values_list(*named)
+    return written(rows.annotate(**named), *named, names=tuple(of_each))
+
+
+def written(rows: QuerySet[Any], *columns: str, names: tuple[str, ...] = ()) -> Selection:
+    """Write out a queryset's columns and annotations, which then are the names (or `names`) of the selection.
+
+    Writing a long question takes longer than asking it, so it is best done once, and before a transaction.
+    """
+    query = rows.order_by().values_list(*columns).query
     try:
-        inner, parameters = select.query.get_compiler(connection=connection).as_sql()
+        sql, parameters = query.get_compiler(connection=connections[DEFAULT_DB_ALIAS]).as_sql()
     except EmptyResultSet:
+        sql, parameters = "", ()
+    return Selection(names or columns, sql, tuple(parameters))
+
+
+def insert_selected(model: type[models.Model], selection: Selection, *, alike: Mapping[str, object]) -> int:
+    """Write one row of `model` for each row that is selected; the count is returned.
+
+    `alike` are plain values that all of them get. Fields not named get their default in the database.
+    """
+    if not selection.sql:
         return 0
-    fields = [_stored(model, name) for name in (*alike, *of_each)]
+    connection = connections[DEFAULT_DB_ALIAS]
+    quote = connection.ops.quote_name
+    fields = [_stored(model, name) for name in (*alike, *selection.names)]
     columns = ", ".join(quote(str(field.column)) for field in fields)
     fixed = [
         field.get_db_prep_save(value, connection)
@@ -41,9 +78,16 @@ def insert_selected(
     into = quote(model._meta.db_table)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {into} ({columns}) SELECT {picked} FROM ({inner}) picked", [*fixed, *parameters]
+            f"INSERT INTO {into} ({columns}) SELECT {picked} FROM ({selection.sql}) picked",
+            [*fixed, *selection.parameters],
         )
         return int(cursor.rowcount)
+
+
+def as_json(sql: str) -> str:
+    """Make JSON of an expression that spells it."""
+    is_postgres = connections[DEFAULT_DB_ALIAS].vendor == "postgresql"
+    return f"CAST({sql} AS jsonb)" if is_postgres else f"JSON({sql})"
 
 
 def _stored(model: type[models.Model], name: str) -> models.Field[Any, Any]:
