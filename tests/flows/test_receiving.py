@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.db.models.functions import Now
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -239,6 +242,51 @@ def test_guessing_a_message_id_does_not_keep_the_real_mail_out(sales: Alias) -> 
     receive(brought(letter("real")))
     filing.post_batch()
     assert Message.objects.filter(message_id="<first@example.org>").count() == 2
+
+
+def test_two_mails_without_message_id_that_differ_in_their_subject_both_arrive(sales: Alias) -> None:
+    for subject in ("Printer 1 is empty", "Printer 2 is empty"):
+        assert receive(brought(letter(Message_ID="", Subject=subject))).code == 250
+    filing.post_batch()
+    assert set(Message.objects.filter(record__model="crm.lead").values_list("subject", flat=True)) == {
+        "Printer 1 is empty",
+        "Printer 2 is empty",
+    }
+
+
+def test_a_mail_without_message_id_is_known_again_by_everything_that_relays_do_not_change(
+    sales: Alias,
+) -> None:
+    octets = letter(Message_ID="")
+    receive(brought(octets))
+    receive(brought(b"Received: from elsewhere\r\n by here\r\n" + octets))
+    receive(brought(octets.replace(b"To: sales", b"To: all, sales")))
+    assert states() == ["stored", "duplicate", "stored"]
+
+
+def test_two_texts_without_any_header_both_arrive(sales: Alias) -> None:
+    for octets in (b"only text one\r\n", b"only text two\r\n"):
+        assert receive(brought(octets)).code == 250
+    filing.post_batch()
+    texts = Message.objects.filter(record__model="crm.lead").order_by("pk").values_list("text", flat=True)
+    assert [text.strip() for text in texts] == ["only text one", "only text two"]
+
+
+def test_a_mail_that_says_nothing_of_itself_is_a_retry_within_ten_minutes_from_the_same_peer_alone(
+    sales: Alias, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    octets = letter(Message_ID="", Date="")
+    receive(brought(octets))
+    receive(brought(octets))
+    receive(dataclasses.replace(brought(octets), peer="198.51.100.7"))
+    assert states() == ["stored", "duplicate", "stored"]
+    later = timezone.now() + receiving.RETRY_WINDOW
+    monkeypatch.setattr(timezone, "now", lambda: later)
+    assert receive(brought(octets)).code == 250
+    assert states()[-1] == "duplicate"
+    ReceivedEmail.objects.update(received_at=Now() - receiving.RETRY_WINDOW)
+    receive(brought(octets))
+    assert states()[-1] == "stored"
 
 
 # Refusing.

@@ -9,11 +9,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import groupby
 from typing import TypeVar, assert_never
 
 from django.db import DEFAULT_DB_ALIAS, IntegrityError, close_old_connections, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
 
 from postroom import engine
 from postroom.flows.bouncing import take_report
@@ -28,6 +32,7 @@ from postroom.incoming.places import Place, is_accepted, place, reply_to_recipie
 from postroom.incoming.reading import FirstLook, look_at
 from postroom.incoming.routing import IsBounce, IsReply, OpensRecord, Refused, Verdict, route
 from postroom.smtp.door import Session, Transaction
+from postroom.wire.identity import retry_identities
 from postroom.wire.parse import parse
 from postroom.wire.reply import Reply
 from postroom.workspaces.models import Workspace
@@ -36,6 +41,7 @@ __all__ = ["LANE", "Arrival", "Caller", "FrontDoor", "check_recipient", "due", "
 
 log = logging.getLogger("postroom.receiving")
 MOST_MISSES = 3
+RETRY_WINDOW = timedelta(minutes=10)
 _TRIES = 3
 _KEPT = (ReceivedState.STORED, ReceivedState.POSTED, ReceivedState.BOUNCE, ReceivedState.SET_ASIDE)
 _misses = RecentCounts(window_seconds=HOUR_SECONDS)
@@ -135,6 +141,7 @@ class _Receipt:
         self.workspace = workspace
         self.arrival = arrival
         self.look = look
+        self.identity, self.earlier_identity = _identities(arrival, look)
         self.spooled: SpooledMail | None = None
 
     def act_on(self, verdict: Verdict) -> Reply:
@@ -150,7 +157,7 @@ class _Receipt:
 
     def line(self, forward_path: str) -> ReceivedEmail:
         row = incoming_log.line(self.arrival.caller, forward_path, self.look, size=len(self.arrival.octets))
-        row.workspace = self.workspace
+        row.workspace, row.identity = self.workspace, self.identity
         return row
 
     def take_bounce(self, verdict: IsBounce) -> Reply:
@@ -184,10 +191,11 @@ class _Receipt:
         return replies.TAKEN
 
     def is_known(self, row: ReceivedEmail) -> bool:
-        same = ReceivedEmail.objects.filter(
-            workspace=self.workspace, identity=row.identity, target=row.target, state__in=_KEPT
-        )
-        return same.exists()
+        kept = ReceivedEmail.objects.filter(workspace=self.workspace, target=row.target, state__in=_KEPT)
+        same = Q(identity=row.identity)
+        if self.earlier_identity is not None:
+            same |= Q(identity=self.earlier_identity, received_at__gt=Now() - RETRY_WINDOW)
+        return kept.filter(same).exists()
 
     def repeat(self, row: ReceivedEmail) -> Reply:
         incoming_log.note_ending(row, ReceivedState.DUPLICATE, "already_received", replies.ALREADY_TAKEN)
@@ -209,6 +217,14 @@ class _Receipt:
         if verdict.reason == "unknown_recipient":
             _misses.add(network_of(self.arrival.peer))
         return verdict.reply
+
+
+def _identities(arrival: Arrival, look: FirstLook) -> tuple[str, str | None]:
+    """The mail's identity; if it has none, what a retry has within RETRY_WINDOW, now and a window ago."""
+    if look.identity is not None:
+        return look.identity, None
+    period = int(timezone.now().timestamp() // RETRY_WINDOW.total_seconds())
+    return retry_identities(arrival.octets, arrival.peer, period)
 
 
 def forget_misses() -> None:

@@ -48,7 +48,7 @@ def line(caller: Caller, forward_path: str, look: FirstLook | None = None, **fie
         known["from_header"] = look.author
         known["subject"] = _cut(look.subject, 998)
         known["message_id_header"] = _cut(look.message_id, 998)
-        known["identity"] = look.identity
+        known["identity"] = look.identity or ""
     return ReceivedEmail(**known, **fields)
 
 

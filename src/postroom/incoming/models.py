@@ -68,8 +68,9 @@ class ReceivedEmailQuerySet(models.QuerySet["ReceivedEmail"]):
 class ReceivedEmail(models.Model):
     """One line of the incoming log: a mail to one target, or a refusal.
 
-    `identity` is the same for the same mail however often it comes (Message-ID, From, Date and body);
-    with `target` (what it leads to) it is unique among what was taken, so nothing is posted twice.
+    `identity` is the same for the same mail however often it comes (Message-ID, From, Date, Subject and
+    body; `wire.identity` says what stands in for them); with `target` (what it leads to) it is unique among
+    what was taken, so nothing is posted twice.
     `route` is what routing decided, kept so that posting can be done, or done again, after the 250.
     """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from postroom.conversations.sanitise import showable
@@ -12,6 +11,7 @@ from postroom.wire.address import Mailbox
 from postroom.wire.automatic import why_automatic
 from postroom.wire.dsn import DeliveryReport, read_report
 from postroom.wire.headers import Headers, Limits, read_header_block
+from postroom.wire.identity import identity_of
 from postroom.wire.threads import message_ids
 
 REFERENCES = 32
@@ -24,7 +24,8 @@ _SEEN = ("To", "Cc", "Delivered-To", "X-Original-To", "Envelope-To", "Resent-To"
 class FirstLook:
     """What the header block says. `sender` is None without a usable From; `report` None if it is no DSN.
 
-    `identity` is the same for the same mail however often and over whichever way it comes.
+    `identity` is the same for the same mail however often and over whichever way it comes; None for a mail
+    with neither Message-ID nor Date, which says nothing to tell it from others.
     """
 
     headers: Headers
@@ -34,7 +35,7 @@ class FirstLook:
     references: tuple[str, ...]
     to: frozenset[str]
     seen: tuple[str, ...]
-    identity: str
+    identity: str | None
     why_automatic: str | None
     report: DeliveryReport | None
 
@@ -80,7 +81,7 @@ def look_at(octets: bytes, reverse_path: str) -> FirstLook:
         references=_references(headers),
         to=frozenset(mailbox.addr_spec for mailbox in to),
         seen=tuple(seen),
-        identity=_identity(headers, octets, body),
+        identity=identity_of(octets, headers, body),
         why_automatic=why_automatic(headers, reverse_path),
         report=read_report(octets),
     )
@@ -91,10 +92,3 @@ def _references(headers: Headers) -> tuple[str, ...]:
     named = message_ids(headers.get("References") or "", REFERENCES)
     named += message_ids(headers.get("In-Reply-To") or "", REFERENCES)
     return tuple(dict.fromkeys(named))[-REFERENCES:]
-
-
-def _identity(headers: Headers, octets: bytes, body: int) -> str:
-    digest = hashlib.sha256(hashlib.sha256(memoryview(octets)[body:]).digest())
-    for name in ("Message-ID", "From", "Date"):
-        digest.update(f"\n{headers.get(name) or ''}".encode("utf-8", "replace"))
-    return digest.hexdigest()

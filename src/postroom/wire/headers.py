@@ -85,7 +85,8 @@ def read_header_block(
 ) -> tuple[Headers, int]:
     """Read the header block that starts at `start`; return it and where the body begins.
 
-    A block longer than the limit is read as far as the limit; a line that is no field is left out.
+    A block longer than the limit is read as far as the limit; a line that is no field is left out. Where
+    there is not one field there is no header block, and all of it is the body.
     """
     if octets[start : start + 2].startswith((b"\n", b"\r\n")):
         return Headers([]), start + (1 if octets[start : start + 1] == b"\n" else 2)
@@ -94,7 +95,8 @@ def read_header_block(
     if stop - start > limits.header_block:
         defects.append("header-block-too-long")
         stop = start + limits.header_block
-    return Headers(_fields(octets[start:stop], limits.one_header, defects)), body
+    fields = _fields(octets[start:stop], limits.one_header, defects)
+    return Headers(fields), body if fields else start
 
 
 def _fields(block: bytes, limit: int, defects: MutableSequence[str]) -> list[tuple[str, str]]:

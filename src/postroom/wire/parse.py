@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from hashlib import sha256
 from typing import Final
 
 from postroom.wire.address import Mailbox
@@ -19,7 +18,7 @@ from postroom.wire.mime_reading import Leaf, walk
 from postroom.wire.mime_writing import Part
 from postroom.wire.threads import message_ids
 
-__all__ = ["Headers", "Limits", "ParsedEmail", "Part", "identity_digest", "parse", "scan_headers"]
+__all__ = ["Headers", "Limits", "ParsedEmail", "Part", "parse", "scan_headers"]
 
 SUBJECT_CHARACTERS: Final = 998
 _RECIPIENT_HEADERS: Final = (
@@ -99,19 +98,6 @@ def parse(octets: bytes, limits: Limits = DEFAULT_LIMITS) -> ParsedEmail:
         size=size,
         defects=list(dict.fromkeys(defects)),
     )
-
-
-def identity_digest(parsed: ParsedEmail, octets: bytes) -> str:
-    """Tell whether two arrivals are the same mail, whatever way each came.
-
-    SHA-256 in hexadecimal over Message-ID, From, Date and the body octets, line ends aside. Headers that
-    relays add do not count, and knowing a Message-ID is not enough to pass for its mail.
-    """
-    _, body = read_header_block(octets, 0, len(octets), limits=DEFAULT_LIMITS, defects=[])
-    claims = (parsed.message_id, parsed.from_ and parsed.from_.addr_spec, parsed.headers.get("Date"))
-    digest = sha256(repr(claims).encode("utf-8"))
-    digest.update(octets[body:].replace(b"\r\n", b"\n").rstrip(b"\n"))
-    return digest.hexdigest()
 
 
 def _sorted(leaves: Sequence[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
