@@ -20,10 +20,21 @@ class Unsendable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The octets of a rendition with their placeholders, and its own return path if it has one."""
+    """The octets of a rendition with their placeholders, and its own return path if it has one.
+
+    `is_stuffed` says that its copies can go on the wire as they are, so that nobody looks through each.
+    """
 
     octets: bytes
     reverse_path: str
+    is_stuffed: bool
+
+    @classmethod
+    def of(cls, octets: bytes, reverse_path: str) -> Text:
+        """Look through the octets once. No copy gets a leading dot from a value: values are in headers."""
+        has_leading_dot = b"\n." in octets or b"\r." in octets or octets[:1] in (b".", b"%")
+        is_stuffed = not has_leading_dot and b"\n%(" not in octets and octets[-2:] == b"\r\n"
+        return cls(octets, reverse_path, is_stuffed)
 
 
 class Copies:
@@ -42,7 +53,7 @@ class Copies:
         if not wanted:
             return {}
         rows = Rendition.objects.filter(pk__in=wanted).values_list("pk", "octets", "reverse_path")
-        return {pk: Text(bytes(octets), reverse_path) for pk, octets, reverse_path in rows}
+        return {pk: Text.of(bytes(octets), reverse_path) for pk, octets, reverse_path in rows}
 
     def keep(self, loaded: Mapping[int, Text], needed: Collection[int | None]) -> None:
         """Add what was loaded and drop what no waiting Email needs any more."""
@@ -58,7 +69,8 @@ class Copies:
         to = Mailbox(email.contact_name or "", email.addr_spec).header()
         content = text.octets % {b"to": to, b"copy": signer.copy_mark(email.email_id).encode()}
         reverse_path = text.reverse_path or self.reverse_path(email)
-        return MailObject(email.email_id, reverse_path.encode(), email.addr_spec.encode(), content)
+        forward_path = email.addr_spec.encode()
+        return MailObject(email.email_id, reverse_path.encode(), forward_path, content, text.is_stuffed)
 
     def reverse_path(self, email: Claimed) -> str:
         """The signed address that a bounce of this very attempt comes back to."""

@@ -191,7 +191,7 @@ class Connection(AskingProtocol):
         self.deadline = self.loop.time() + self.timeouts.final_dot
         self.expects = self.dot_answered
         self.is_same_chunk = True
-        content = on_the_wire(mail.content)
+        content = mail.content if mail.is_stuffed else on_the_wire(mail.content)
         if self.offers.pipelining and (following := self.next_mail()) is not None:
             self.current = following
             self.transport.write(b"%b.\r\n%b" % (content, self.envelope(following)))

@@ -13,13 +13,15 @@ class MailObject:
     """An envelope with exactly one forward-path, and its content.
 
     The paths are without angle brackets; an empty `reverse_path` is the null reverse-path. `content` is
-    octets with CRLF line ends, not dot-stuffed. `key` is the caller's own name for it.
+    octets with CRLF line ends, not dot-stuffed unless `is_stuffed`: then it also ends in CRLF. `key` is the
+    caller's own name for it.
     """
 
     key: int
     reverse_path: bytes
     forward_path: bytes
     content: bytes
+    is_stuffed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
