@@ -23,6 +23,7 @@ from postroom.conversations.models import (
     Record,
 )
 from postroom.diagnostics.models import Event
+from postroom.diagnostics.trail import trail
 from postroom.flows import filing, receiving
 from postroom.flows.posting import Draft, post
 from postroom.flows.receiving import Arrival, Caller, FrontDoor, check_recipient, receive
@@ -207,6 +208,67 @@ def test_html_is_made_harmless_and_attachments_are_kept(people: Cast, sales: Ali
     assert "script" not in message.body
     assert "onclick" not in message.body
     assert message.attachments.get().name == "a.csv"
+
+
+def heard_from(people: Cast, sender: str, path: str, **headers: str) -> Message:
+    assert receive(brought(letter("Tell me more", sender=sender, to=path, **headers), path)).code == 250
+    filing.post_batch()
+    return Message.objects.get(message_id="<first@example.org>")
+
+
+def follows(people: Cast, addr_spec: str) -> bool:
+    return Follower.objects.filter(record=people.record, contact__address__addr_spec=addr_spec).exists()
+
+
+def test_a_stranger_who_names_a_known_message_id_is_posted_but_does_not_follow(people: Cast) -> None:
+    asked = said(people)
+    message = heard_from(people, "eve@example.net", f"old@{DOMAIN}", References=asked.message_id)
+    assert message.record == people.record
+    assert not follows(people, "eve@example.net")
+    event = Event.objects.get(kind="follower.not_added")
+    assert (event.record, event.detail["why"]) == (people.record, "by_references")
+    [step] = [step for step in trail(message, people.ana_contact).steps if "not made a follower" in step.what]
+    assert step.detail == "eve@example.net"
+    later = said(people)
+    assert not Email.objects.filter(message=later, address__addr_spec="eve@example.net").exists()
+
+
+def test_a_stranger_who_writes_to_an_alias_of_the_model_with_a_known_message_id_does_not_follow(
+    people: Cast,
+) -> None:
+    alias(people, "orders", "sale.order")
+    heard_from(people, "eve@example.net", f"orders@{DOMAIN}", References=said(people).message_id)
+    assert not follows(people, "eve@example.net")
+
+
+@pytest.mark.parametrize("is_alias", [True, False])
+def test_a_stranger_who_has_the_address_of_the_record_follows(people: Cast, is_alias: bool) -> None:
+    alias(people, "so042", "sale.order", forced_record=people.record)
+    path = f"so042@{DOMAIN}" if is_alias else reply_address(people)
+    heard_from(people, "dora@example.net", path, References=said(people).message_id)
+    assert follows(people, "dora@example.net")
+    assert not Event.objects.filter(kind="follower.not_added").exists()
+
+
+def test_whoever_a_message_of_the_record_was_sent_to_follows_by_an_answer_with_references(
+    people: Cast,
+) -> None:
+    asked = said(people, named=(people.carla,))
+    heard_from(people, "carla@example.com", f"old@{DOMAIN}", References=asked.message_id)
+    assert follows(people, "carla@example.com")
+
+
+def test_a_member_follows_by_an_answer_with_references(people: Cast) -> None:
+    asked = said(people)
+    heard_from(people, "olga@demo.example", f"old@{DOMAIN}", References=asked.message_id)
+    assert follows(people, "olga@demo.example")
+
+
+def test_a_robot_is_not_said_to_be_kept_from_following(people: Cast) -> None:
+    asked = said(people)
+    robot = {"References": asked.message_id, "Auto_Submitted": "auto-replied"}
+    heard_from(people, "eve@example.net", f"old@{DOMAIN}", **robot)
+    assert not Event.objects.filter(kind="follower.not_added").exists()
 
 
 # Once.

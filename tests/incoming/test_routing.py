@@ -201,6 +201,16 @@ def test_a_reply_is_recognised_by_its_address_even_without_references() -> None:
     assert verdict == IsReply(42, None, "reply@demo.example")
 
 
+def test_a_reply_knows_whether_references_alone_led_there() -> None:
+    orders = AliasFacts(7, "orders@demo.example", "sale.order", "everyone")
+    by_references = [[somewhere(Meaning.UNKNOWN)], at(orders), at(SUPPORT)]
+    by_address = [[somewhere(Meaning.REPLY, ReplyToken(42))], at(ORDER), at(orders, ORDER)]
+    for places, expected in [*((p, True) for p in by_references), *((p, False) for p in by_address)]:
+        [verdict] = route(mail(*places, **ANSWERS), Cabinet())
+        assert isinstance(verdict, IsReply)
+        assert verdict.is_by_references is expected
+
+
 def test_a_reply_by_address_keeps_the_message_it_answers() -> None:
     [verdict] = route(mail(somewhere(Meaning.REPLY, ReplyToken(42)), **ANSWERS), Cabinet())
     assert isinstance(verdict, IsReply)

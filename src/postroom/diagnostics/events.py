@@ -29,6 +29,9 @@ class EventKind(StrEnum):
         "mail.unverified"  # [received, claimed] written from one of our own domains, from outside
     )
     FOLLOWED = "follower.added"  # by a member, or by taking part
+    NOT_FOLLOWING = (
+        "follower.not_added"  # [received, claimed, why] wrote in, but was never told of the record
+    )
     FOLLOWS_OTHERWISE = "follower.changed"  # other subtypes
     UNFOLLOWED = "follower.removed"  # by a member
     INVITED = "member.invited"  # [role] by a member

@@ -52,6 +52,10 @@ EVENTS: dict[str, Words] = {
     EventKind.RELAYED: gettext_lazy("A report says that it was passed on"),
     EventKind.OUTDATED_BOUNCE: gettext_lazy("A bounce of an earlier attempt came back and changed nothing"),
     EventKind.UNVERIFIED_AUTHOR: gettext_lazy("The author is not verified: it came from outside"),
+    EventKind.NOT_FOLLOWING: gettext_lazy(
+        "The author was not made a follower: the mail only named a Message-ID, "
+        "and nothing of this record was ever sent to them"
+    ),
     EventKind.AUTOMATIC_REPLY: gettext_lazy("Posted as a note, because it is an automatic answer"),
 }
 

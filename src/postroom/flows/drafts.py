@@ -36,7 +36,8 @@ class Draft:
     the member who acts, or without one the workspace itself. `named` are told besides the followers.
     `already_told` are normalised addresses that have it from outside. `stream` None means that of the
     subtype. `message_id` is that of a mail that came in; a new one is minted otherwise. `is_quiet`
-    stores it without telling anybody and without letting the author follow.
+    stores it without telling anybody and without letting the author follow. `may_author_follow`: taking part
+    makes the author a follower, as it does unless nobody vouches for a mail that came in.
     """
 
     workspace: Workspace
@@ -56,6 +57,7 @@ class Draft:
     already_told: frozenset[str] = frozenset()
     are_outsiders_confirmed: bool = False
     is_quiet: bool = False
+    may_author_follow: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from django.db import close_old_connections, connections, transaction
 from django.db.models import Min, Q
 from django.db.models.functions import Now
 
-from postroom.conversations.models import Address, Alias, Contact, Message, Record
+from postroom.conversations.models import Address, Alias, Contact, Follower, Message, Record
 from postroom.conversations.models.messages import Kind
 from postroom.conversations.models.records import AliasStatus
 from postroom.diagnostics import events
@@ -25,6 +25,7 @@ from postroom.flows.recording import contact_for, put_record
 from postroom.incoming.lookup import Addresses
 from postroom.incoming.models import ReceivedEmail, ReceivedState
 from postroom.incoming.places import is_nobodys
+from postroom.outgoing.models import Email, State
 from postroom.wire.parse import ParsedEmail, parse
 from postroom.workspaces.models import MailDomain, Member
 
@@ -139,9 +140,11 @@ def _post(pk: int, lease: str) -> None:
         alias = Alias.objects.filter(workspace=row.workspace, pk=row.route.get("alias")).first()
         is_new = row.target.startswith("alias:")
         record = _open(row, parsed, alias) if is_new else _continued(row)
-        message = post(_draft(row, parsed, record, is_new=is_new))
+        draft = _draft(row, parsed, record, is_new=is_new)
+        message = post(draft)
         _finish(row, record, message, alias)
         _note(row, parsed, message)
+        _note_not_following(row, draft, message)
 
 
 def _continued(row: ReceivedEmail) -> Record:
@@ -198,7 +201,21 @@ def _draft(row: ReceivedEmail, parsed: ParsedEmail, record: Record, *, is_new: b
         message_id=parsed.message_id,
         already_told=frozenset(mailbox.addr_spec for mailbox in parsed.recipients_seen),
         is_quiet=is_automatic,
+        may_author_follow=not row.route.get("by_references") or _has_been_told(record, author),
     )
+
+
+def _has_been_told(record: Record, author: Contact | None) -> bool:
+    """Is it a member, a follower, or somebody to whom a message of this record was addressed?
+
+    Without an author there is nobody to keep from following.
+    """
+    if author is None or author.is_insider:
+        return True
+    if Follower.objects.filter(record=record, contact=author).exists():
+        return True
+    emails = Email.objects.filter(message__record=record).exclude(state=State.CANCELLED)
+    return emails.filter(Q(contact=author) | Q(address=author.address)).exists()
 
 
 def _asked(parent: Message | None) -> tuple[Contact, ...]:
@@ -239,6 +256,12 @@ def _note(row: ReceivedEmail, parsed: ParsedEmail, message: Message) -> None:
         addresses.filter(bounce_score__gt=0).update(bounce_score=0)
     if sender is not None and MailDomain.objects.filter(domain=sender.domain).exists():
         _note_one(EventKind.UNVERIFIED_AUTHOR, row, message, claimed=sender.addr_spec)
+
+
+def _note_not_following(row: ReceivedEmail, draft: Draft, message: Message) -> None:
+    if draft.may_author_follow or draft.is_quiet or draft.author is None:
+        return
+    _note_one(EventKind.NOT_FOLLOWING, row, message, claimed=draft.author.addr_spec, why="by_references")
 
 
 def _note_one(kind: EventKind, row: ReceivedEmail, message: Message, **detail: Any) -> None:

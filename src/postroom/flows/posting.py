@@ -165,7 +165,7 @@ def _newest_on(record: Record | None) -> Message | None:
 
 def _let_author_follow(draft: Draft, subtype: Subtype, author: Contact | None) -> None:
     """Who takes part follows: a member by a comment, somebody outside by an email."""
-    if draft.record is None or author is None or draft.is_quiet:
+    if draft.record is None or author is None or draft.is_quiet or not draft.may_author_follow:
         return
     is_outside_mail = draft.kind == Kind.EMAIL and not author.is_insider
     is_comment = draft.kind in (Kind.COMMENT, Kind.EMAIL) and author.is_insider and not subtype.is_internal

@@ -84,12 +84,16 @@ class IsBounce:
 
 @dataclass(frozen=True, slots=True)
 class IsReply:
-    """It continues a conversation. `parent_id` is the message answered, None if only the record is known."""
+    """It continues a conversation. `parent_id` is the message answered, None if only the record is known.
+
+    `is_by_references`: nothing but a Message-ID led here, which whoever saw a copy of the mail can name.
+    """
 
     record_id: int
     parent_id: int | None
     addr_spec: str
     alias_id: int | None = None
+    is_by_references: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +197,16 @@ def _reply_by_references(mail: Incoming, thread: Thread | None, files: Files) ->
     alias = next((alias for alias in _aliases_of(mail) if alias.model == thread.model), None)
     if alias is not None and not _is_allowed(alias, mail.sender, thread.record_id, files):
         return [_refused_by(alias)]
-    return [IsReply(thread.record_id, thread.message_id, _addressed(mail), alias.id if alias else None)]
+    leads_there = any(each.record_id == thread.record_id for each in _aliases_of(mail))
+    return [
+        IsReply(
+            thread.record_id,
+            thread.message_id,
+            _addressed(mail),
+            alias.id if alias else None,
+            is_by_references=not leads_there,
+        )
+    ]
 
 
 def _is_allowed(alias: AliasFacts, sender: str, record_id: int | None, files: Files) -> bool:
