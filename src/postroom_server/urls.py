@@ -3,10 +3,10 @@
 from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from postroom.api import api, no_such_endpoint
+from postroom.api import no_such_endpoint, urls
 
 urlpatterns = [
-    path("api/v1/", api.urls),
+    path("api/v1/", urls),
     re_path("^api/", csrf_exempt(no_such_endpoint)),
     path("", include("postroom.web.urls")),
 ]

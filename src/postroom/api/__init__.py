@@ -7,10 +7,10 @@ from typing import Any
 
 def __getattr__(name: str) -> Any:
     # Building the routes needs Django's settings, which whoever imports this package may not have yet.
-    if name == "api":
-        from postroom.api.routes import api
+    if name in ("api", "urls"):
+        from postroom.api import routes
 
-        return api
+        return routes.api if name == "api" else routes.urls()
     if name == "no_such_endpoint":
         from postroom.api.problems import no_such_endpoint
 

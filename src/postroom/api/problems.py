@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.core import exceptions
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
@@ -19,6 +20,7 @@ from postroom.wire.address import AddressError
 from postroom.workspaces.refusals import RequestRefused
 
 log = logging.getLogger("postroom.api")
+View = Callable[..., HttpResponse]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,11 @@ KNOWN: Mapping[str, Known] = {
     ),
     "no_such_endpoint": Known(
         404, "No such endpoint", "/api/v1/openapi.json lists every endpoint with its method and shape."
+    ),
+    "method_not_allowed": Known(
+        405,
+        "This method is not allowed here",
+        "The `Allow` header lists the methods; /api/v1/openapi.json has every endpoint with its own.",
     ),
     "cursor_malformed": Known(422, "Not a cursor", "Pass `next_cursor` of the page before, unchanged."),
     "idempotency_key_malformed": Known(
@@ -128,7 +135,33 @@ def not_found() -> Problem:
 
 def no_such_endpoint(request: HttpRequest) -> HttpResponse:
     """What is said of an address below /api/v1 that leads nowhere."""
-    return answer(Problem("no_such_endpoint", f"{request.method} {request.path} is not part of this API."))
+    detail = f"{request.method} {request.path} is not part of this API."
+    if request.path.endswith("/"):
+        detail += " Addresses have no slash at their end."
+    elif "/records/" in request.path:
+        detail += " The model and the id of a record contain no slash, not even as %2F."
+    return answer(Problem("no_such_endpoint", detail))
+
+
+def in_problems(view: View) -> View:
+    """The view, answering in problems where it would answer a wrong method or address with a page."""
+
+    @functools.wraps(view)
+    def answering(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            response = view(request, *args, **kwargs)
+        except Http404:
+            return no_such_endpoint(request)
+        if not isinstance(response, HttpResponseNotAllowed):
+            return response
+        allowed = response["Allow"]
+        refused = answer(
+            Problem("method_not_allowed", f"{request.path} knows {allowed}, not {request.method}.")
+        )
+        refused["Allow"] = allowed
+        return refused
+
+    return answering
 
 
 def answer(problem: Problem) -> HttpResponse:

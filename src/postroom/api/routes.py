@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.http import HttpRequest
+from django.urls import URLPattern, URLResolver
 from ninja import NinjaAPI
 
 from postroom.api import emails, inbound, problems, records
@@ -21,6 +22,15 @@ api.add_router("/records", records.router)
 api.add_router("/inbound", inbound.router)
 api.add_router("", emails.router)
 problems.say_problems(api)
+
+
+def urls() -> tuple[list[URLPattern | URLResolver], str, str]:
+    """The addresses of the API, for Django's `path`; what Django itself refuses there is a problem, too."""
+    patterns, app_name, namespace = api.urls
+    for pattern in patterns:
+        if isinstance(pattern, URLPattern):
+            pattern.callback = problems.in_problems(pattern.callback)
+    return patterns, app_name, namespace
 
 
 @api.get(
