@@ -17,6 +17,10 @@ class ConfigError(Exception):
     """The configuration cannot be used; the message names the remedy."""
 
 
+class FolderUnusable(ConfigError):
+    """The data folder cannot be used; the message names the remedy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One thing that can be set: its name in the environment, its default and what it is for."""
@@ -25,6 +29,7 @@ class Setting:
     default: str
     purpose: str
     is_secret: bool = False
+    choices: tuple[str, ...] = ()
 
 
 SETTINGS = (
@@ -48,7 +53,7 @@ SETTINGS = (
     Setting("POSTROOM_BASE_URL", "", "The address people open; empty means http:// and POSTROOM_HTTP."),
     Setting("POSTROOM_MAIL_DOMAIN", "postroom.localhost", "Workspaces get the mail domain <slug>.<this>."),
     Setting("POSTROOM_INSTANCE_ID", "", "Names this installation; set it where the data folder moves about."),
-    Setting("POSTROOM_LOG_FORMAT", "human", "human or json."),
+    Setting("POSTROOM_LOG_FORMAT", "human", "human or json.", choices=("human", "json")),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
@@ -92,22 +97,29 @@ class Config:
 
 
 def load(environ: Mapping[str, str] | None = None) -> Config:
-    """Read the configuration. Raises ConfigError if a file that it names cannot be read."""
+    """Read the configuration. Raises ConfigError for an unreadable file or a value that is no choice."""
     environ = os.environ if environ is None else environ
     folder = environ.get("POSTROOM_DATA", _BY_NAME["POSTROOM_DATA"].default)
     in_file = _read_file(Path(folder).expanduser() / "postroom.toml")
     values = {setting.name: _value_of(setting, environ, in_file) for setting in SETTINGS}
+    for setting in SETTINGS:
+        _check_choice(setting, values[setting.name])
     return Config(values, tuple(_warnings(environ, in_file)))
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
     try:
+        if not path.exists():
+            return {}
         return {name.upper(): value for name, value in tomllib.loads(path.read_text("utf-8")).items()}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path} cannot be read as TOML: {error}. Correct the file or move it away."
+        ) from error
+    except OSError as error:
+        raise FolderUnusable(
+            f"{path} cannot be read ({error.strerror}). Give this user the right to, "
+            "or name another folder with POSTROOM_DATA."
         ) from error
 
 
@@ -121,6 +133,13 @@ def _value_of(setting: Setting, environ: Mapping[str, str], in_file: Mapping[str
     return Value(setting.default, "default")
 
 
+def _check_choice(setting: Setting, value: Value) -> None:
+    if setting.choices and value.text not in setting.choices:
+        raise ConfigError(
+            f"{setting.name} is {value.text!r} ({value.origin}); choose one of {', '.join(setting.choices)}."
+        )
+
+
 def _secret_from(path: str, name: str) -> str:
     try:
         return Path(path).read_text("utf-8").strip()
@@ -129,9 +148,11 @@ def _secret_from(path: str, name: str) -> str:
 
 
 def _warnings(environ: Mapping[str, str], in_file: Mapping[str, Any]) -> list[str]:
-    known = {*_BY_NAME, *(f"{s.name}_FILE" for s in SETTINGS if s.is_secret)}
-    given = [name for name in environ if name.startswith("POSTROOM_")] + list(in_file)
-    return [_unknown(name, known) for name in given if name not in known]
+    files = {f"{setting.name}_FILE" for setting in SETTINGS if setting.is_secret}
+    given = [name for name in environ if name.startswith("POSTROOM_")]
+    said = [_unknown(name, {*_BY_NAME, *files}) for name in given if name not in {*_BY_NAME, *files}]
+    in_vain = [name for name in in_file if name not in _BY_NAME]
+    return said + [f"In postroom.toml: {_unknown(name, {*_BY_NAME})}" for name in in_vain]
 
 
 def _unknown(name: str, known: set[str]) -> str:

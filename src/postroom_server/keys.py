@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from postroom_server import folder
 from postroom_server.config import Config, ConfigError
 
 FILE_NAME = "secret.key"
@@ -16,11 +17,13 @@ def load_or_make(config: Config) -> Mapping[int, bytes]:
 
     They come from POSTROOM_SECRET_KEY, from the file it names, or from `secret.key` in the data folder,
     which is made at the very first start. Raises ConfigError if there is a database but no key: a new
-    key would make every signed address and every session of that database worthless.
+    key would make every signed address and every session of that database worthless. Raises FolderUnusable
+    if the data folder cannot be made or written to.
     """
+    data = folder.prepare(config)
     if text := config["POSTROOM_SECRET_KEY"]:
         return parse(text)
-    path = config.data / FILE_NAME
+    path = data / FILE_NAME
     if not path.exists():
         _refuse_if_database_exists(config, path)
         _make(path)
@@ -59,7 +62,6 @@ def _refuse_if_database_exists(config: Config, path: Path) -> None:
 
 
 def _make(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:  # another command of the same first start made it

@@ -40,6 +40,13 @@ def test_a_database_that_does_not_answer_names_the_setting() -> None:
     assert "\n" not in refusal.sentence
 
 
+@pytest.mark.parametrize("reason", ["attempt to write a readonly database", "unable to open database file"])
+def test_a_database_that_cannot_be_written_to_is_not_said_to_be_silent(reason: str) -> None:
+    refusal = sentence_for(OperationalError(reason))
+    assert refusal is not None
+    assert "the right to write to the data folder" in refusal.sentence
+
+
 def test_a_database_without_tables_says_to_start_once() -> None:
     refusal = sentence_for(OperationalError("no such table: postroom_workspace"))
     assert refusal is not None
@@ -58,12 +65,19 @@ def test_a_defect_keeps_its_traceback() -> None:
     assert sentence_for(ZeroDivisionError()) is None
 
 
+FOUNDING = ("--name", "X", "--admin", "mia@casa.example")
+
+
 @pytest.mark.parametrize(
     ("environment", "arguments", "words"),
     [
         ({"POSTROOM_HTTP": "8080"}, ["up"], "host:port"),
         ({"POSTROOM_SECRET_KEY": "short"}, ["workspace", "list"], "32 characters"),
         ({"RELAY_URL": "gopher://x"}, ["up"], "RELAY_URL"),
+        ({"POSTROOM_DATA": "/dev/null"}, ["up"], "which is a file"),
+        ({"POSTROOM_DATA": "/dev/null"}, ["queue", "list"], "which is a file"),
+        ({"POSTROOM_DATA": "/dev/null/below"}, ["workspace", "create", *FOUNDING], "cannot be made"),
+        ({"POSTROOM_DATA": "/dev/null/below"}, ["target"], "cannot be made"),
         ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, ["workspace", "list"], "DATABASE_URL"),
     ],
 )
@@ -83,3 +97,25 @@ def test_a_wrong_setting_ends_in_one_sentence_on_stderr(
     assert "Traceback" not in ran.stderr
     assert words in ran.stderr
     assert len(ran.stderr.strip().splitlines()) == 1
+
+
+def test_a_command_that_only_looks_leaves_no_folder_behind(tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    for arguments in (
+        ["queue", "list"],
+        ["workspace", "list"],
+        ["explain", "13"],
+        ["explain", "550 5.1.1 x"],
+    ):
+        ran = subprocess.run(
+            [sys.executable, "-c", "from postroom.commands import main; main()", *arguments],
+            env={"PATH": "/usr/bin", "POSTROOM_DATA": str(new)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert not new.exists()
+        is_reply = arguments[1].startswith("550")
+        assert ran.returncode == (0 if is_reply else 1)
+        assert is_reply or f"There is no workspace yet in the data folder {new}." in ran.stderr

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
 import typer
 
 from postroom.commands import asking, demo_words, endpoints
+from postroom.commands.calling import line_for
 from postroom.commands.failures import Stopped
 from postroom.workspaces.models import Member, Workspace
 from postroom_server import config as configuration
@@ -34,6 +37,33 @@ def test_an_address_that_is_taken_names_its_setting(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("POSTROOM_SMTP", listening)
     with pytest.raises(Stopped, match=r"is taken by another program\. Choose another with POSTROOM_SMTP"):
         endpoints.find(configuration.load(), "POSTROOM_SMTP")
+
+
+def test_the_port_suggested_is_not_one_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTROOM_SMTP", "127.0.0.1:2525")
+    monkeypatch.setenv("POSTROOM_TARGET", "127.0.0.1:2527")
+    taken = OSError(errno.EADDRINUSE, "taken")
+    said = str(endpoints.cannot_listen("POSTROOM_SMTP", "127.0.0.1", 2525, taken))
+    assert said.endswith("for example POSTROOM_SMTP=127.0.0.1:2528.")  # 2526 is the target's default
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"UV": "/usr/bin/uv"}, "uv run postroom queue list"),
+        ({"PATH": "/nowhere"}, ".venv/bin/postroom queue list"),
+        ({"UV": "/usr/bin/uv", "POSTROOM_DATA": "a b"}, "POSTROOM_DATA='a b' uv run postroom queue list"),
+    ],
+)
+def test_what_is_suggested_can_be_pasted(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], line: str
+) -> None:
+    monkeypatch.delenv("UV", raising=False)
+    monkeypatch.delenv("POSTROOM_DATA", raising=False)
+    monkeypatch.setattr(sys, "argv", [".venv/bin/postroom", "demo"])
+    for name, text in environment.items():
+        monkeypatch.setenv(name, text)
+    assert line_for("queue list") == line
 
 
 def test_an_address_of_another_machine_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,16 +41,17 @@ def test_the_demo_opens_on_a_red_envelope_and_stops_when_asked(tmp_path: Path) -
 
 
 def test_a_second_one_on_the_same_folder_is_told_how_to_grow(tmp_path: Path) -> None:
-    with running(tmp_path, "up"):
+    with running(tmp_path, "up") as first:
         second = subprocess.run(
             [*POSTROOM, "up"],
-            env=environment(tmp_path, free_address(), free_address(), free_address()),
+            env=first.environment,  # the same ports, too
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
         assert second.returncode == 1
+        assert second.stderr.startswith("Postroom already runs on the data folder")
         assert "PostgreSQL" in second.stderr
         assert "Traceback" not in second.stderr
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from postroom_server import config as configuration
-from postroom_server.config import ConfigError
+from postroom_server.config import ConfigError, FolderUnusable
 
 
 def test_the_environment_comes_before_the_file_and_the_file_before_the_default(tmp_path: Path) -> None:
@@ -52,4 +52,23 @@ def test_an_endpoint_may_be_an_ipv6_address(tmp_path: Path) -> None:
 def test_a_broken_file_is_named_with_its_fault(tmp_path: Path) -> None:
     (tmp_path / "postroom.toml").write_text("this is not toml")
     with pytest.raises(ConfigError, match="cannot be read as TOML"):
+        configuration.load({"POSTROOM_DATA": str(tmp_path)})
+
+
+def test_a_value_outside_the_choices_is_refused_with_them(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"POSTROOM_LOG_FORMAT is 'xml' \(environment\); .* human, json"):
+        configuration.load({"POSTROOM_DATA": str(tmp_path), "POSTROOM_LOG_FORMAT": "xml"})
+
+
+def test_a_misspelt_name_in_the_file_is_told_to_be_there(tmp_path: Path) -> None:
+    (tmp_path / "postroom.toml").write_text('postroom_htpp = "x"\n')
+    config = configuration.load({"POSTROOM_DATA": str(tmp_path)})
+    assert config.warnings == (
+        "In postroom.toml: POSTROOM_HTPP is not a setting of Postroom; did you mean POSTROOM_HTTP?",
+    )
+
+
+def test_a_file_that_may_not_be_read_names_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "postroom.toml").mkdir()
+    with pytest.raises(FolderUnusable, match="Give this user the right to"):
         configuration.load({"POSTROOM_DATA": str(tmp_path)})

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from postroom.commands.calling import line_for
 from postroom.commands.output import AsJson, print_one
 
 app = typer.Typer(help="Capture mode: mail is made and kept, nothing leaves.", no_args_is_help=True)
@@ -81,10 +82,15 @@ def _print_status(*, as_json: bool) -> None:
     print_one(shape, _in_words(shape), as_json=as_json)
 
 
+def installation_in_words(reason: str | None) -> str:
+    """The sentence for an installation from which nothing leaves; `reason` is by_hand or copy."""
+    because = " because this looks like a copy of another installation" if reason == "copy" else ""
+    return f"Capture mode is on{because}: nothing leaves. `{line_for('capture off')}` ends it."
+
+
 def _in_words(shape: CaptureShape) -> str:
     if shape.installation:
-        because = " because this looks like a copy of another installation" if shape.reason == "copy" else ""
-        return f"Capture mode is on{because}: nothing leaves. `postroom capture off` ends it."
+        return installation_in_words(shape.reason)
     if shape.workspaces:
         return f"Capture mode is on in {', '.join(shape.workspaces)}: nothing leaves from there."
     return "Capture mode is off: mail leaves."

@@ -10,7 +10,8 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from postroom.commands.demo_words import INCOMING, SCENES, Line, Scene
+from postroom.commands.calling import line_for
+from postroom.commands.demo_words import INCOMING, MIHAI, SCENES, Line, Scene
 
 if TYPE_CHECKING:
     from postroom.conversations.models import Contact, Record
@@ -30,6 +31,7 @@ class Story:
 
     record_pk: int
     message_pk: int
+    email_pk: int
     address: str
     password: str
 
@@ -43,9 +45,10 @@ def tell_once(folder: Path) -> Story:
         _tell(folder)
     workspace = Workspace.objects.get(slug=SLUG)
     # The message, not the address: somebody may have corrected that already.
-    red = Email.objects.filter(workspace=workspace, message__record__external_id="SO042").order_by("pk")[0]
+    emails = Email.objects.filter(workspace=workspace, message__record__external_id="SO042").order_by("pk")
+    red = emails.filter(contact__name=MIHAI[0]).first() or emails[0]
     address, _, password = (folder / LOGIN_FILE).read_text("utf-8").partition("\n")
-    return Story(red.message.record_id or 0, red.message_id, address, password.strip())
+    return Story(red.message.record_id or 0, red.message_id, red.pk, address, password.strip())
 
 
 async def wait_for_red_envelope(story: Story) -> None:
@@ -58,7 +61,7 @@ async def wait_for_red_envelope(story: Story) -> None:
 
 def what_to_try(story: Story, config: Config) -> list[str]:
     """What is said when everything runs."""
-    folder = config["POSTROOM_DATA"]
+    sales = f"sales@{SLUG}.{config['POSTROOM_MAIL_DOMAIN']}"
     return [
         "",
         f"The red envelope:  {config.base_url}/records/{story.record_pk}",
@@ -66,9 +69,13 @@ def what_to_try(story: Story, config: Config) -> list[str]:
         "",
         "Three things to try:",
         "  1. Click the red envelope, correct the address, and choose Send & close.",
-        f"  2. Answer as a customer:  swaks --server {config['POSTROOM_SMTP']} --from carla@example.com "
-        f"--to sales@{SLUG}.{config['POSTROOM_MAIL_DOMAIN']}",
-        f'  3. Ask why:  POSTROOM_DATA={folder} postroom explain "550 5.1.1 User unknown"',
+        "  2. Write as a customer (a new record appears):",
+        f"     printf 'From: carla@example.com\\nSubject: A question\\n\\nDo you deliver to Cluj?\\n' | "
+        f"curl -sS --crlf smtp://{config['POSTROOM_SMTP']} --mail-from carla@example.com "
+        f"--mail-rcpt {sales} -T -",
+        "  3. Ask why:",
+        f"     {line_for('queue list --state failed')}",
+        f"     {line_for(f'explain em_{story.email_pk}')}",
         "",
         f"Nothing leaves this machine: a built-in target takes all mail ({config.base_url}/target).",
     ]

@@ -46,5 +46,15 @@ def find(config: Config, name: str) -> None:
 def cannot_listen(name: str, host: str, port: int, error: OSError) -> Stopped:
     """The sentence for an address that cannot be listened on."""
     reason = _REASONS.get(error.errno or 0, f"cannot be used ({error.strerror or error})")
-    other = port + 1 if 0 < port < 65535 else 0
-    return Stopped(f"{host}:{port} {reason}. Choose another with {name}, for example {name}={host}:{other}.")
+    example = f"{name}={host}:{_another_port(port)}"
+    return Stopped(f"{host}:{port} {reason}. Choose another with {name}, for example {example}.")
+
+
+def _another_port(port: int) -> int:
+    """A port near this one that nothing of ours wants, neither by default nor as it is set now."""
+    from postroom_server import config as configuration
+
+    names = ("POSTROOM_HTTP", "POSTROOM_SMTP", "POSTROOM_TARGET")
+    defaults = [setting.default for setting in configuration.SETTINGS if setting.name in names]
+    ours = {text.rpartition(":")[2] for text in [*defaults, *(os.environ.get(name, "") for name in names)]}
+    return next((other for other in range(port + 1, 65536) if str(other) not in ours), 0)

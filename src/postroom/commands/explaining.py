@@ -52,7 +52,11 @@ class TrailShape:
 
 def explain(
     subject: Annotated[
-        str, typer.Argument(metavar="ID|REPLY", help='msg_12, em_12, a Message-ID, or "550 5.1.1 …".')
+        str,
+        typer.Argument(
+            metavar="ID|REPLY",
+            help='msg_12 (or 12, as on the page Why?), em_12, a Message-ID, or "550 5.1.1 …".',
+        ),
     ],
     address: Annotated[str, typer.Option(metavar="ADDRESS", help="Which recipient of the message.")] = "",
     workspace: InWorkspace = "",
@@ -70,9 +74,10 @@ def explain(
 
 
 def _explain_reply(code: int, enhanced: str, text: str, *, as_json: bool) -> None:
-    from postroom.commands.opening import set_up_django
+    from django.conf import settings
 
-    set_up_django()
+    if not settings.configured:  # a reply means the same everywhere: no installation is opened or made
+        settings.configure(USE_I18N=False)
     from postroom.diagnostics.explain import explain as explain_reply
 
     told = explain_reply(code=code, enhanced=enhanced, text=text)
@@ -117,10 +122,13 @@ def _message(workspace: Workspace, text: str) -> Message:
     from postroom.flows.showing import number_in
 
     bare = text.strip("<>")
-    wanted = Q(message_id=f"<{bare}>") | Q(id_aliases__alias=f"<{bare}>") | Q(pk=number_in(text, "msg") or 0)
+    number = number_in(f"msg_{text}", "msg") or number_in(text, "msg") or 0
+    wanted = Q(message_id=f"<{bare}>") | Q(id_aliases__alias=f"<{bare}>") | Q(pk=number)
     message = Message.objects.filter(wanted, workspace=workspace).first()
     if message is None:
-        raise Stopped(f"There is no message {text} in {workspace}. Give msg_12, em_12 or a Message-ID.")
+        raise Stopped(
+            f"There is no message {text} in {workspace}. Give msg_12 or 12, em_12, or a Message-ID."
+        )
     return message
 
 

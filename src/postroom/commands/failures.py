@@ -31,6 +31,7 @@ class Refusal:
 
 # By name, so that knowing an error does not mean importing what raises it.
 _SAID_AS_THEY_ARE = {
+    "postroom_server.config.FolderUnusable": 1,
     "postroom_server.config.ConfigError": WRONG_USE,
     "postroom.workspaces.refusals.RequestRefused": 1,
     "postroom.workspaces.installation.KeysDoNotFit": 1,
@@ -56,6 +57,11 @@ def _of_database(error: BaseException) -> Refusal | None:
     reason = " ".join(str(error).split())
     if "no such table" in reason or "does not exist" in reason:
         return Refusal(f"The database is not set up ({reason}). Start `postroom up` once, then try again.")
+    if "readonly database" in reason or "unable to open database file" in reason:
+        return Refusal(
+            f"The database cannot be written to ({reason}). Give this user the right to write to the data "
+            "folder and everything in it, or name another with POSTROOM_DATA."
+        )
     if type(error).__name__ in ("OperationalError", "InterfaceError"):
         return Refusal(
             f"The database does not answer: {reason}. Look at DATABASE_URL (`postroom config show`)."
@@ -69,6 +75,11 @@ def _of_files(error: BaseException) -> Refusal | None:
     remedy = {
         errno.ENOENT: "Name a file or folder that exists.",
         errno.EACCES: "Give this user the right to use it.",
+        errno.EPERM: "Give this user the right to use it.",
+        errno.EROFS: "Name a place that can be written to.",
+        errno.EEXIST: "Something else is in its place: move that away, or name another folder.",
+        errno.ENOTDIR: "A file is where a folder has to be: name another folder.",
+        errno.EISDIR: "Name a file, not a folder.",
         errno.ENOSPC: "Make room on that disk.",
     }
     if error.errno not in remedy:

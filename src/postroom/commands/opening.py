@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from postroom.commands.calling import line_for
 from postroom.commands.failures import Stopped, wrong_use
 
 if TYPE_CHECKING:
     from postroom.workspaces.models import Member, Workspace
     from postroom_server.config import Config
 
+DEMO_FOLDER = "postroom-demo"
 SETTINGS_MODULE = "postroom_server.settings"
 
 
@@ -25,13 +28,19 @@ def set_up_django() -> Config:
     return CONFIG
 
 
-def open_installation() -> Config:
-    """Start Django on a database that is ready: made if it is new, and known to be this installation's.
+def open_installation(*, is_new_welcome: bool = False) -> Config:
+    """Start Django on a database that is ready, and known to be this installation's.
 
-    Raises Stopped if the tables are those of an earlier version, KeysDoNotFit if the keys are not its own.
+    One that is new is made with `is_new_welcome`; every other command leaves no trace where nothing is yet.
+    Raises Stopped if there is nothing or if the tables are those of an earlier version, KeysDoNotFit if the
+    keys are not its own.
     """
+    if not is_new_welcome:
+        _refuse_untouched()
     config = set_up_django()
     if are_tables_missing():
+        if not is_new_welcome:
+            raise no_workspace()
         make_tables()
     elif has_unapplied_migrations():
         raise Stopped(
@@ -41,6 +50,27 @@ def open_installation() -> Config:
 
     installation.recognise()
     return config
+
+
+def _refuse_untouched() -> None:
+    from postroom_server import config as configuration
+    from postroom_server import folder
+
+    if folder.is_untouched(configuration.load()):
+        raise no_workspace()
+
+
+def no_workspace() -> Stopped:
+    """What is raised where there is no workspace: it names the folder that was looked in."""
+    from postroom_server import config as configuration
+
+    config = configuration.load()
+    where = "the database of DATABASE_URL" if config["DATABASE_URL"] else f"the data folder {config.data}"
+    make = line_for('workspace create --name "My company" --admin you@your-domain')
+    sentence = f"There is no workspace yet in {where}. Make one with `{make}`"
+    if config.values["POSTROOM_DATA"].origin == "default" and Path(DEMO_FOLDER).is_dir():
+        return Stopped(f"{sentence}, or name the demo's folder: POSTROOM_DATA={DEMO_FOLDER}.")
+    return Stopped(f"{sentence}, or name another folder with POSTROOM_DATA.")
 
 
 def are_tables_missing() -> bool:
@@ -72,7 +102,7 @@ def workspace_of(slug: str) -> Workspace:
 
     known = {workspace.slug: workspace for workspace in Workspace.objects.order_by("pk")}
     if not known:
-        raise Stopped("There is no workspace yet. Make one with `postroom workspace create`.")
+        raise no_workspace()
     if slug in known:
         return known[slug]
     if not slug and len(known) == 1:

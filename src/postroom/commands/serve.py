@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
 
 from postroom.commands.failures import Stopped
+from postroom.commands.opening import DEMO_FOLDER
 
 if TYPE_CHECKING:
     import socket
@@ -14,9 +16,10 @@ if TYPE_CHECKING:
 
     from postroom.engine.embedded import Engine
     from postroom.smtp.target import Target
+    from postroom.workspaces.models import Installation
     from postroom_server.config import Config
 
-DEMO_FOLDER = "postroom-demo"
+log = logging.getLogger("postroom.starting")
 
 
 def demo() -> None:
@@ -26,9 +29,10 @@ def demo() -> None:
     """
     os.environ.setdefault("POSTROOM_DATA", DEMO_FOLDER)
     config = _load()
+    engine = _claim_folder(config)
     http = _take_endpoints(config, has_target=True)
     os.environ["RELAY_URL"] = f"smtp://{os.environ['POSTROOM_TARGET']}"
-    config, engine = _make_ready()
+    config = _make_ready(engine)
 
     from postroom.commands import demo_story
     from postroom.commands.target import built_in_target
@@ -50,8 +54,10 @@ def up() -> None:
     At the very first start it asks for the workspace, its administrator and a password if there is a
     terminal; otherwise make the workspace with `postroom workspace create`.
     """
-    http = _take_endpoints(_load(), has_target=False)
-    config, engine = _make_ready()
+    config = _load()
+    engine = _claim_folder(config)
+    http = _take_endpoints(config, has_target=False)
+    config = _make_ready(engine)
     _found_first_workspace(config)
 
     async def announce() -> None:
@@ -69,6 +75,16 @@ def _load() -> Config:
     return config
 
 
+def _claim_folder(config: Config) -> Engine:
+    """Take the data folder, before the addresses: a second start is told of the first, not of its ports."""
+    from postroom.engine.embedded import Engine
+    from postroom_server import folder
+
+    engine = Engine(folder.prepare(config), ())
+    engine.claim_folder()
+    return engine
+
+
 def _take_endpoints(config: Config, *, has_target: bool) -> socket.socket:
     """Take the pages' address and see that the others are free."""
     from postroom.commands import endpoints
@@ -79,23 +95,28 @@ def _take_endpoints(config: Config, *, has_target: bool) -> socket.socket:
     return endpoints.take(config, "POSTROOM_HTTP")
 
 
-def _make_ready() -> tuple[Config, Engine]:
-    """Check the configuration, take the data folder, bring the tables up to date, know the installation."""
+def _make_ready(engine: Engine) -> Config:
+    """Check the relay, bring the tables up to date, know the installation, tell the engine its lanes."""
     from postroom.commands import logs, opening
 
     config = opening.set_up_django()
-    config.data.mkdir(parents=True, exist_ok=True)
     logs.write_logs(config.data / "logs", log_format=config["POSTROOM_LOG_FORMAT"])
-    from postroom.engine.embedded import Engine
     from postroom.flows.lanes import lane_kinds
     from postroom.workspaces import installation
 
     _check_relay(config["RELAY_URL"])
-    engine = Engine(config.data, lane_kinds())
-    engine.claim_folder()
+    engine.kinds = tuple(lane_kinds())
     opening.make_tables()
-    installation.recognise()
-    return config, engine
+    _say_capture(installation.recognise())
+    return config
+
+
+def _say_capture(row: Installation) -> None:
+    """Nothing leaves from a copy: said where the start is watched, too."""
+    from postroom.commands.capturing import installation_in_words
+
+    if row.capturing_since is not None:
+        log.warning(installation_in_words(row.capture_reason))
 
 
 def _check_relay(url: str) -> None:
@@ -127,13 +148,13 @@ def _say_ready(config: Config) -> None:
 
 def _found_first_workspace(config: Config) -> None:
     """Ask for the first workspace, or say how to make it."""
+    from postroom.commands import opening
     from postroom.workspaces.models import Workspace
 
     if Workspace.objects.exists():
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        print("There is no workspace yet. Make one with:", file=sys.stderr)
-        print('  postroom workspace create --name "My company" --admin you@your-domain', file=sys.stderr)
+        print(opening.no_workspace(), file=sys.stderr)
         return
     from postroom.commands.asking import ask_for_workspace
 

@@ -46,7 +46,10 @@ def start(context: typer.Context) -> None:
     domain to see it misbehave.
     """
     if context.invoked_subcommand is None:
+        from postroom_server import folder
+
         config = _load()
+        folder.prepare(config)
         asyncio.run(_serve(config))
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from html import escape
 from typing import Any
+
+from postroom.commands.calling import line_for
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -18,7 +21,7 @@ _PAGE = """<!doctype html>
 <main>
 <h1>There is no workspace yet</h1>
 <p>Postroom runs and waits. Make the first workspace on the machine it runs on, then reload this page:</p>
-<pre>postroom workspace create --name "My company" --admin you@your-domain</pre>
+<pre>{line}</pre>
 </main>
 </html>
 """
@@ -62,4 +65,5 @@ async def _say_so(send: Send) -> None:
         (b"retry-after", b"10"),
     ]
     await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": _PAGE.encode()})
+    line = line_for('workspace create --name "My company" --admin you@your-domain')
+    await send({"type": "http.response.body", "body": _PAGE.format(line=escape(line)).encode()})

@@ -48,7 +48,7 @@ def create(
 
     check_language(language)
     password = _first_line(password_file) if password_file else None
-    open_installation()
+    open_installation(is_new_welcome=True)
     from postroom.flows.founding import found_workspace
 
     founded = found_workspace(

@@ -1,0 +1,49 @@
+"""The data folder: made at the first start, and known to be usable before anything is done in it."""
+
+import os
+from pathlib import Path
+
+from postroom_server.config import Config, FolderUnusable
+
+_WRITTEN = (
+    "postroom.sqlite3",
+    "secret.key",
+    "engine.lock",
+    "instance",
+    "logs",
+    "logs/postroom.log",
+    "storage",
+)
+_REMEDY = "or name another folder with POSTROOM_DATA"
+
+
+def prepare(config: Config) -> Path:
+    """Make the data folder if there is none, and return it. Raises FolderUnusable with the remedy."""
+    folder = config.data
+    if folder.exists() and not folder.is_dir():
+        raise FolderUnusable(
+            f"POSTROOM_DATA names {folder}, which is a file. Name a folder with POSTROOM_DATA."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderUnusable(
+            f"The data folder {folder} cannot be made ({error.strerror}). Make it for this user, {_REMEDY}."
+        ) from error
+    for path in (folder, *(folder / name for name in _WRITTEN)):
+        _check_writable(path)
+    return folder
+
+
+def is_untouched(config: Config) -> bool:
+    """Was nothing ever started on this data folder? False if it is none, or the database is elsewhere."""
+    data = config.data
+    if config["DATABASE_URL"] or (data.exists() and not data.is_dir()):
+        return False
+    return not data.exists() or not (config["POSTROOM_SECRET_KEY"] or (data / "secret.key").exists())
+
+
+def _check_writable(path: Path) -> None:
+    rights = os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)
+    if path.exists() and not os.access(path, rights):
+        raise FolderUnusable(f"{path} cannot be written to. Give this user the right to, {_REMEDY}.")
