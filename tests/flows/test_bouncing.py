@@ -13,7 +13,8 @@ from postroom.conversations.models import Address, Contact, Message, Notificatio
 from postroom.diagnostics.models import Event
 from postroom.diagnostics.trail import trail
 from postroom.flows.posting import Draft, post
-from postroom.flows.receiving import Arrival, receive
+from postroom.flows.receiving import Arrival, Caller, check_recipient, receive
+from postroom.incoming import replies
 from postroom.incoming.models import ReceivedEmail
 from postroom.outgoing import tallies
 from postroom.outgoing.models import Attempt, Email, FailureKind, State, Tally
@@ -150,11 +151,43 @@ def test_a_report_is_known_by_message_id_and_recipient_together(email: Email) ->
 
 def test_a_forged_report_changes_nothing_but_the_log(email: Email) -> None:
     forged = report(email, original=b"Message-ID: <guessed@demo.example>\r\n\r\n")
-    assert brought(forged, f"bounce+forged@{DOMAIN}").code == 250
+    assert brought(forged, f"bounce@{DOMAIN}") == replies.REPORT_UNMATCHED
     assert not is_bounced(email)
     row = ReceivedEmail.objects.get()
     assert (row.state, row.reason, row.message) == ("bounce", "unmatched", None)
     assert Notification.objects.filter(kind="failure").count() == 0
+
+
+@pytest.mark.parametrize("local_part", ["bounce+aaaa", "nobody-here"])
+def test_a_report_to_an_address_we_never_signed_is_refused_unless_it_fits(
+    email: Email, local_part: str
+) -> None:
+    path = f"{local_part}@{DOMAIN}"
+    caller = Caller(source="smtp", peer="192.0.2.9")
+    assert check_recipient(caller, path)[0] == replies.PROVISIONAL
+    forged = report(email, original=b"Message-ID: <guessed@demo.example>\r\n\r\n")
+    assert str(brought(forged, path)).startswith("550 5.1.1")
+    row = ReceivedEmail.objects.get()
+    assert (row.state, row.reason, row.reply_code) == ("refused", "unmatched", 550)
+    wrong_recipient = report(email, recipient="carla@example.com", date=NOON.replace(minute=1))
+    assert brought(wrong_recipient, path).code == 550
+    assert not is_bounced(email)
+    assert brought(report(email, date=NOON.replace(minute=2)), path) == replies.REPORT_TAKEN
+    assert is_bounced(email)
+
+
+def test_an_old_fashioned_bounce_to_a_return_path_we_never_signed_is_refused(email: Email) -> None:
+    octets = b"From: MAILER-DAEMON@example.org\r\nSubject: failure\r\n\r\nNo luck: 552 5.2.2 mailbox full\r\n"
+    assert str(brought(octets, f"bounce+aaaa@{DOMAIN}")).startswith("550 5.1.1")
+    assert not is_bounced(email)
+
+
+def test_servers_that_report_often_are_still_heard_at_a_damaged_return_path(email: Email) -> None:
+    path = f"bounce+aaaa@{DOMAIN}"
+    for minute in range(5):
+        forged = report(email, original=b"Subject: x\r\n\r\n", date=NOON.replace(minute=minute))
+        assert brought(forged, path).code == 550
+    assert check_recipient(Caller(source="smtp", peer="192.0.2.9"), path)[0].code == 250
 
 
 def test_a_report_of_another_workspace_reaches_nobody_here(email: Email) -> None:

@@ -121,6 +121,7 @@ ANSWERS: dict[str, object] = {"references": ["<ours@demo.example>"]}
         ("catchall@demo.example", Meaning.CATCHALL),
         ("bounce@demo.example", Meaning.BOUNCE),
         ("bounce+b7@demo.example", Meaning.RETURN_PATH),
+        ("bounce+b8@demo.example", Meaning.UNSIGNED_RETURN_PATH),
         ("catchall+r42@demo.example", Meaning.REPLY),
         ("catchall+forged@demo.example", Meaning.CATCHALL),
         ("notifications@demo.example", Meaning.SENDER),

@@ -74,7 +74,7 @@ def take_report(
         found = signed or _by_id(report, workspace)
     if not found:
         log.info("A delivery report fits no email of workspace %s", workspace.slug)
-        return Taken(replies.REPORT_TAKEN, UNMATCHED)
+        return Taken(replies.REPORT_UNMATCHED, UNMATCHED)
     verdicts = [_act_on(told, workspace) for told in found]
     if BounceVerdict.TOO_EARLY in verdicts:
         return Taken(replies.TROUBLE, BounceVerdict.TOO_EARLY)

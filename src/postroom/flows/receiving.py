@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from postroom import engine
-from postroom.flows.bouncing import take_report
+from postroom.flows.bouncing import UNMATCHED, take_report
 from postroom.flows.filing import LANE, due, post_stored
 from postroom.incoming import log as incoming_log
 from postroom.incoming import replies
@@ -167,6 +167,8 @@ class _Receipt:
             return self.repeat(row)
         text = "" if self.look.report else _text_of(self.arrival.octets)
         taken = take_report(self.look.report, verdict.token, workspace=self.workspace, text=text)
+        if taken.reason == UNMATCHED and verdict.is_provisional:
+            return self.refuse(Refused(replies.NO_SUCH_ADDRESS, UNMATCHED, verdict.addr_spec))
         if is_accepted(taken.reply):
             row.state, row.reason, row.message = ReceivedState.BOUNCE, taken.reason, taken.message
             row.record_id = taken.message.record_id if taken.message else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -23,6 +23,7 @@ class Meaning(StrEnum):
     CATCHALL = "catchall"
     BOUNCE = "bounce"
     RETURN_PATH = "return_path"
+    UNSIGNED_RETURN_PATH = "unsigned_return_path"
     REPLY = "reply"
     ROLE = "role"
     SENDER = "sender"
@@ -56,7 +57,11 @@ class DomainFacts:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An address of ours with its meaning; an UNKNOWN one is provisional: references may show a reply."""
+    """An address of ours with its meaning.
+
+    An UNKNOWN one is provisional: references may show a reply. So is a return path that we never signed:
+    a delivery report may still fit an email by the copy of it that it holds.
+    """
 
     workspace_id: int
     addr_spec: str
@@ -67,7 +72,7 @@ class Place:
     @property
     def is_provisional(self) -> bool:
         """Is it accepted only until the mail has been read?"""
-        return self.meaning is Meaning.UNKNOWN
+        return self.meaning in (Meaning.UNKNOWN, Meaning.UNSIGNED_RETURN_PATH)
 
 
 class AddressBook(Protocol):
@@ -119,6 +124,8 @@ def _without_tag(addr_spec: str, local_part: str, domain: DomainFacts, book: Add
         meaning = Meaning.REPLY if isinstance(token, ReplyToken) else Meaning.RETURN_PATH
         return Place(domain.workspace_id, addr_spec, meaning, token=token)
     found = _exactly(addr_spec, base, domain, book) if tag is not None else None
+    if found is not None and found.meaning is Meaning.BOUNCE and tag:
+        return replace(found, meaning=Meaning.UNSIGNED_RETURN_PATH)
     if found is not None:
         return found
     is_ours = book.has_sent_from(domain, addr_spec)
@@ -139,7 +146,7 @@ def reply_to_recipient(found: Place | Reply, earlier: Sequence[Place], *, is_mis
     """
     if isinstance(found, Reply):
         return found
-    if found.is_provisional and is_missing_often:
+    if found.meaning is Meaning.UNKNOWN and is_missing_often:
         return replies.TOO_MANY_MISSES
     if earlier and (found.is_provisional or earlier[0].is_provisional or _is_apart(found, earlier[0])):
         return replies.ALONE

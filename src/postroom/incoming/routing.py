@@ -14,6 +14,7 @@ from postroom.wire.tokens import ReplyToken, ReturnPathToken
 MOST_HOPS = 50
 MOST_OPENINGS = 20
 OPENINGS_WINDOW_SECONDS = 120 * 60
+_FOR_REPORTS = (Meaning.BOUNCE, Meaning.RETURN_PATH, Meaning.UNSIGNED_RETURN_PATH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +77,14 @@ class Files(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IsBounce:
-    """It tells of a delivery; `token` is None if our signed return path is not among its recipients."""
+    """It tells of a delivery; `token` is None if our signed return path is not among its recipients.
+
+    `is_provisional`: it came to no address that exists, so it is refused unless it fits an email of ours.
+    """
 
     token: ReturnPathToken | None
     addr_spec: str
+    is_provisional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +171,13 @@ def _bounce(mail: Incoming) -> list[Verdict]:
     signed = _first(mail.places, Meaning.RETURN_PATH)
     token = signed.token if signed and isinstance(signed.token, ReturnPathToken) else None
     if mail.is_report or (_is_bounce_address(mail) and _sounds_like_a_bounce(mail)):
-        return [IsBounce(token, _addressed(mail))]
+        is_provisional = all(place.is_provisional for place in mail.places)
+        return [IsBounce(token, _addressed(mail), is_provisional=is_provisional)]
     return []
 
 
 def _is_bounce_address(mail: Incoming) -> bool:
-    return _first(mail.places, Meaning.RETURN_PATH, Meaning.BOUNCE) is not None
+    return _first(mail.places, *_FOR_REPORTS) is not None
 
 
 def _sounds_like_a_bounce(mail: Incoming) -> bool:
@@ -249,7 +255,7 @@ def _nothing(mail: Incoming) -> Refused:
     place = _first(mail.places, Meaning.CATCHALL, Meaning.REPLY, Meaning.SENDER, Meaning.SENT_FROM)
     if place is not None:
         return Refused(replies.ONLY_REPLIES, "only_replies", place.addr_spec)
-    place = _first(mail.places, Meaning.BOUNCE, Meaning.RETURN_PATH)
+    place = _first(mail.places, *_FOR_REPORTS)
     if place is not None:
         return Refused(replies.ONLY_REPORTS, "only_reports", place.addr_spec)
     return Refused(replies.NO_SUCH_ADDRESS, "unknown_recipient", _addressed(mail))
