@@ -68,7 +68,7 @@ async def _run(plan: Plan) -> None:
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(_target(plan))
         await stack.enter_async_context(_engine(plan))
-        await stack.enter_async_context(_listener(plan))
+        await stack.enter_async_context(receiving_mail(plan.config))
         web = await stack.enter_async_context(_web(plan))
         await plan.announce()
         await asyncio.wait([asyncio.ensure_future(stop.wait()), web], return_when=asyncio.FIRST_COMPLETED)
@@ -132,13 +132,20 @@ def _beat() -> None:
 
 
 @contextlib.asynccontextmanager
-async def _listener(plan: Plan) -> AsyncIterator[None]:
+async def receiving_mail(config: Config) -> AsyncIterator[None]:
+    """Let mail in for as long as the block lasts; afterwards what is being decided has been decided.
+
+    Raises Stopped if the port of POSTROOM_SMTP cannot be had.
+    """
     from postroom.flows.receiving import FrontDoor
     from postroom.smtp.listener import Listener
 
     door = FrontDoor()
-    async with listening(Listener(door, plan.config["POSTROOM_MAIL_DOMAIN"]), plan.config, "POSTROOM_SMTP"):
-        yield
+    try:
+        async with listening(Listener(door, config["POSTROOM_MAIL_DOMAIN"]), config, "POSTROOM_SMTP"):
+            yield
+    finally:
+        await asyncio.to_thread(door.close)
 
 
 @contextlib.asynccontextmanager
