@@ -67,7 +67,7 @@ class Journal:
 
     def replied(self, email_id: int, number: int, reply: Reply) -> None:
         """Note what answered the final dot. Raises OSError if that cannot be noted."""
-        said = json.dumps([reply.code, str(reply.enhanced or ""), reply.text])
+        said = f'[{reply.code}, "{reply.enhanced or ""}", {json.dumps(reply.text)}]'
         self._write(b"R %d %d %b\n" % (email_id, number, said.encode()))
 
     def _write(self, line: bytes) -> None:

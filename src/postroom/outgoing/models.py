@@ -184,11 +184,7 @@ class Email(models.Model):
                 fields=["lane", "due_at", "id"], condition=Q(state="outgoing", lease=""), name="email_due"
             ),
             models.Index(fields=["leased_until"], condition=~Q(lease=""), name="email_leased"),
-            models.Index(
-                fields=["workspace", "state", "-id"],
-                condition=Q(is_listed=True) | Q(state="outgoing"),
-                name="email_listed",
-            ),
+            models.Index(fields=["workspace", "state", "-id"], name="email_of_state"),
         ]
 
     def __str__(self) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from django.db import connection
-from django.db.models import F
 
+from postroom.outgoing.claiming import among
 from postroom.outgoing.models import State, Tally
 
 IGNORED = "ignored"
@@ -33,17 +33,25 @@ def move(moves: Iterable[Move]) -> None:
     Call it inside the transaction that changes the Emails, after they are locked.
     """
     changes: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for message_id, before, after in moves:
-        changes[message_id][before] -= 1
-        changes[message_id][after] += 1
+    for (message_id, before, after), count in Counter(moves).items():
+        changes[message_id][before] -= count
+        changes[message_id][after] += count
     _lock(sorted(changes))
     together: defaultdict[tuple[tuple[str, int], ...], list[int]] = defaultdict(list)
     for message_id, change in changes.items():
         together[tuple(sorted((name, by) for name, by in change.items() if by))].append(message_id)
     for change_of_all, message_ids in together.items():
-        amounts = {f"{name}_count": F(f"{name}_count") + by for name, by in change_of_all}
-        if amounts:
-            Tally.objects.filter(pk__in=message_ids).update(**amounts)
+        _add(change_of_all, message_ids)
+
+
+def _add(change: tuple[tuple[str, int], ...], message_ids: list[int]) -> None:
+    amounts = ", ".join(f"{name}_count = {name}_count + %s" for name, _ in change)
+    condition, numbers = among("message_id", message_ids)
+    if amounts:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE postroom_tally SET {amounts} WHERE {condition}", [*(by for _, by in change), numbers]
+            )
 
 
 def _lock(message_ids: list[int]) -> None:
