@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from postroom.commands.output import AsJson, InWorkspace, print_list, print_one
+
+if TYPE_CHECKING:
+    from postroom.flows.shapes import ReceivedShape
 
 app = typer.Typer(help="Mail that comes in.", no_args_is_help=True)
 
@@ -45,17 +48,14 @@ def log(
     lines = ReceivedEmail.objects.filter(Q(workspace=workspace_of(workspace)) | Q(workspace=None))
     lines = lines.filter(state=state) if state else lines
     shapes = [shape_of_received(line) for line in lines.select_related("record").order_by("-pk")[:limit]]
-    columns = (
-        "received_at",
-        "reverse_path",
-        "forward_path",
-        "subject",
-        "state",
-        "reply_code",
-        "reply_text",
-        "record",
-    )
-    print_list(shapes, columns, as_json=as_json)
+    columns = ("received_at", "reverse_path", "forward_path", "subject", "what")
+    print_list(shapes, columns, as_json=as_json, words=_ending)
+
+
+def _ending(line: ReceivedShape) -> str:
+    """What became of a mail: the record it is on, or the reply that refused it."""
+    replied = " ".join(filter(None, (str(line.reply_code or ""), line.reply_text)))
+    return f"{line.state}: {line.record or replied}" if line.record or replied else line.state
 
 
 @app.command("feed", epilog="Example: postroom inbound feed letter.eml --to support@main.postroom.localhost")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+S = TypeVar("S", bound="DataclassInstance")
+_GAP = "  "
+_NARROWEST = 6
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object of a stable shape.")]
 InWorkspace = Annotated[
     str, typer.Option("--workspace", metavar="SLUG", help="Which workspace, where there are several.")
@@ -27,13 +32,21 @@ def print_json(shape: DataclassInstance | dict[str, Any]) -> None:
     sys.stdout.write("\n")
 
 
-def print_list(shapes: Iterable[DataclassInstance], columns: Sequence[str], *, as_json: bool) -> None:
-    """Print several shapes: `{"data": [...]}` for programs, the named columns as a table for people."""
-    rows = [asdict(shape) for shape in shapes]
+def print_list(
+    shapes: Iterable[S], columns: Sequence[str], *, as_json: bool, words: Callable[[S], str] | None = None
+) -> None:
+    """Print several shapes: `{"data": [...]}` for programs, the named columns as a table for people.
+
+    The column `what`, where it is named, holds the `words` for a shape.
+    """
+    listed = list(shapes)
+    rows = [asdict(shape) for shape in listed]
     if as_json:
         print_json({"data": rows})
-    else:
-        _print_table(rows, columns)
+        return
+    if words is not None:
+        rows = [{**row, "what": words(shape)} for row, shape in zip(rows, listed, strict=True)]
+    _print_table(rows, columns)
 
 
 def print_one(shape: DataclassInstance, sentence: str, *, as_json: bool) -> None:
@@ -48,16 +61,29 @@ def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None
     if not rows:
         print("Nothing there.")
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    heads = [column.replace("_", " ").capitalize() for column in columns]
+    cells = [[_cell(row[column]) for column in columns] for row in rows]
+    widths = _fitting([max(map(len, column)) for column in zip(heads, *cells, strict=True)])
+    for line in (heads, ["─" * width for width in widths], *cells):
+        print(_GAP.join(map(_cut, line, widths)).rstrip())
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column.replace("_", " ").capitalize(), overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
-    Console(highlight=False, soft_wrap=not sys.stdout.isatty(), markup=False).print(table)
+
+def _fitting(widths: list[int]) -> list[int]:
+    """The widths, the widest made narrower until a line fits the terminal. What is piped keeps them."""
+    room = _room() - len(_GAP) * (len(widths) - 1)
+    fitting = list(widths)
+    while sum(fitting) > room and max(fitting) > _NARROWEST:
+        fitting[fitting.index(max(fitting))] -= 1
+    return fitting
+
+
+def _room() -> int:
+    is_limited = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal()
+    return shutil.get_terminal_size().columns if is_limited else sys.maxsize
+
+
+def _cut(text: str, width: int) -> str:
+    return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
 
 
 def _cell(value: Any) -> str:
@@ -66,8 +92,11 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
-    return str(value)
+        return value.strftime("%Y-%m-%d %H:%M")
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "–"
+    # What strangers wrote may hold line ends, or what moves the cursor of a terminal.
+    return "".join(letter if letter.isprintable() else " " for letter in str(value))
 
 
 def _plain(value: Any) -> str:

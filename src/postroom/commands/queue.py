@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from postroom.commands.output import AsJson, InWorkspace, print_list, print_one
+
+if TYPE_CHECKING:
+    from postroom.flows.shapes import EmailShape
 
 app = typer.Typer(help="The emails: what waits, what failed, what went.", no_args_is_help=True)
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids such as em_12, or plain numbers.")]
@@ -41,7 +44,22 @@ def list_emails(
 
     emails = emails_of(workspace_of(workspace), state=state, search=search)
     shapes = [shape_of_email(email) for email in emails_to_show(emails)[:limit]]
-    print_list(shapes, ("id", "address", "state", "failure_text", "due_at", "attempt_count"), as_json=as_json)
+    print_list(shapes, ("id", "address", "state", "what"), as_json=as_json, words=_next_step)
+
+
+def _next_step(email: EmailShape) -> str:
+    """What happens next and when, or what happened."""
+    from postroom.diagnostics.wording import why_held
+
+    if email.held_because:
+        until = f" until {email.held_until:%Y-%m-%d %H:%M}" if email.held_until else ""
+        return f"held{until}: {why_held(email.held_because)}"
+    if email.state == "outgoing":
+        last = f"; the last answer: {email.failure_text}" if email.failure_text else ""
+        return (f"next try {email.due_at:%Y-%m-%d %H:%M}" if email.due_at else "waits") + last
+    if email.state == "sent":
+        return f"{email.sent_at:%Y-%m-%d %H:%M}" if email.sent_at else ""
+    return email.failure_text or email.cancelled_because or ""
 
 
 @app.command("retry", epilog="Example: postroom queue retry em_12 em_13")
