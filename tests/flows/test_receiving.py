@@ -1,10 +1,9 @@
-"""What comes in is taken once, refused while its sender waits, and posted where it belongs."""
+"""What comes in is taken once, and refused while its sender waits."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-from typing import Any
 
 import pytest
 from django.db import OperationalError
@@ -13,95 +12,16 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postroom.conversations.models import (
-    Alias,
-    Contact,
-    Follower,
-    Message,
-    MessageIdAlias,
-    Notification,
-    Record,
-)
-from postroom.diagnostics.models import Event
-from postroom.diagnostics.trail import trail
+from postroom.conversations.models import Alias, Message, Record
 from postroom.flows import filing, receiving
-from postroom.flows.posting import Draft, post
 from postroom.flows.receiving import Arrival, Caller, FrontDoor, check_recipient, receive
 from postroom.incoming import log
 from postroom.incoming.lookup import Addresses
 from postroom.incoming.models import ReceivedEmail, ReceivedState, SpooledMail
-from postroom.outgoing.models import Email
 from postroom.smtp.door import Session, Transaction
 from postroom.workspaces import tokens
+from tests.flows.arrivals import BEN, DOMAIN, alias, brought, letter, states
 from tests.people import Cast, cast
-
-DOMAIN = "demo.postroom.localhost"
-BEN = "Ben Ortiz <ben@example.org>"
-
-
-@pytest.fixture(autouse=True)
-def _forgetful() -> None:
-    log.forget_counts()
-    receiving.forget_misses()
-
-
-@pytest.fixture
-def sales(people: Cast) -> Alias:
-    return alias(people, "sales", "crm.lead")
-
-
-def alias(people: Cast, local_part: str, model: str, **fields: Any) -> Alias:
-    return Alias.objects.create(
-        workspace=people.workspace, mail_domain=people.domain, local_part=local_part, model=model, **fields
-    )
-
-
-def letter(
-    body: str = "Good morning", *, sender: str = BEN, to: str = f"sales@{DOMAIN}", **headers: str
-) -> bytes:
-    fields = {
-        "From": sender,
-        "To": to,
-        "Subject": "Desk lamps",
-        "Date": "Mon, 02 Mar 2026 12:00:00 +0000",
-        "Message-ID": "<first@example.org>",
-        **{name.replace("_", "-"): value for name, value in headers.items()},
-    }
-    lines = [f"{name}: {value}" for name, value in fields.items() if value]
-    return "\r\n".join([*lines, "", body, ""]).encode()
-
-
-def brought(octets: bytes, *forward_paths: str, reverse_path: str = "ben@example.org") -> Arrival:
-    return Arrival(
-        source="smtp",
-        peer="192.0.2.1",
-        helo="mail.example.org",
-        reverse_path=reverse_path,
-        forward_paths=forward_paths or (f"sales@{DOMAIN}",),
-        octets=octets,
-    )
-
-
-def reply_address(people: Cast) -> str:
-    return f"catchall+{tokens.signer(people.workspace.pk).reply(people.record.pk)}@{DOMAIN}"
-
-
-def said(people: Cast, **fields: Any) -> Message:
-    return post(
-        Draft(
-            workspace=people.workspace,
-            record=people.record,
-            author=people.ana_contact,
-            member=people.ana,
-            text="The lamps are here.",
-            **fields,
-        )
-    )
-
-
-def states() -> list[str]:
-    return list(ReceivedEmail.objects.order_by("pk").values_list("state", flat=True))
-
 
 # Taking.
 
@@ -113,162 +33,6 @@ def test_a_mail_to_an_alias_is_stored_before_it_is_called_ours(sales: Alias) -> 
     assert (row.state, row.reply_code, row.from_header) == (ReceivedState.STORED, 250, BEN)
     assert row.spooled is not None
     assert bytes(row.spooled.octets or b"") == octets
-
-
-def test_a_mail_to_an_alias_opens_a_record_that_its_sender_follows(people: Cast, sales: Alias) -> None:
-    receive(brought(letter("Do you have lamps?")))
-    assert filing.post_batch() == 1
-    message = Message.objects.get(message_id="<first@example.org>")
-    assert message.record is not None
-    assert (message.record.model, message.record.title) == ("crm.lead", "Desk lamps")
-    assert message.author == people.ben
-    assert "Do you have lamps?" in message.text
-    assert Follower.objects.filter(record=message.record, contact=people.ben).exists()
-    assert states() == [ReceivedState.POSTED]
-
-
-def test_the_responsible_of_an_alias_is_told_of_what_it_opens(people: Cast, sales: Alias) -> None:
-    Alias.objects.filter(pk=sales.pk).update(defaults={"responsible": "ana@demo.example"})
-    receive(brought(letter()))
-    filing.post_batch()
-    record = Record.objects.get(model="crm.lead")
-    assert record.responsible == people.ana
-    assert Email.objects.filter(message__record=record, address__addr_spec="ana@demo.example").exists()
-
-
-def test_a_stranger_becomes_a_contact(people: Cast, sales: Alias) -> None:
-    receive(brought(letter(sender="Dora <dora@example.net>")))
-    filing.post_batch()
-    assert Contact.objects.get(address__addr_spec="dora@example.net").name == "Dora"
-
-
-def test_a_reply_to_the_signed_address_lands_on_the_record(people: Cast) -> None:
-    address = reply_address(people)
-    assert receive(brought(letter("Thank you", to=address), address)).code == 250
-    filing.post_batch()
-    message = Message.objects.get(message_id="<first@example.org>")
-    assert (message.record, message.author) == (people.record, people.ben)
-
-
-def test_a_reply_is_known_by_its_references_though_its_address_is_not(people: Cast) -> None:
-    asked = said(people)
-    answer = letter("Yes", to=f"old@{DOMAIN}", In_Reply_To=asked.message_id)
-    assert receive(brought(answer, f"old@{DOMAIN}")).code == 250
-    filing.post_batch()
-    assert Message.objects.get(message_id="<first@example.org>").parent == asked
-
-
-def test_a_reply_is_known_by_a_message_id_that_a_relay_gave_our_mail(people: Cast) -> None:
-    MessageIdAlias.objects.create(
-        workspace=people.workspace, message=said(people), alias="<relayed@relay.example>"
-    )
-    answer = letter("Yes", References="<other@x.example> <relayed@relay.example>")
-    assert receive(brought(answer, f"old@{DOMAIN}")).code == 250
-    assert ReceivedEmail.objects.get().record == people.record
-
-
-def test_references_of_another_workspace_lead_nowhere(people: Cast) -> None:
-    neighbour = cast("neighbour")
-    asked = said(neighbour)
-    answer = letter("Yes", to=f"old@{DOMAIN}", In_Reply_To=asked.message_id)
-    assert receive(brought(answer, f"old@{DOMAIN}")).code == 550
-
-
-def test_an_answer_to_a_note_stays_a_note_and_reaches_who_wrote_it(people: Cast) -> None:
-    note = said(people, subtype_key="note", named=(people.olga_contact,))
-    answer = letter("Agreed", sender="olga@demo.example", to=f"old@{DOMAIN}", In_Reply_To=note.message_id)
-    receive(brought(answer, f"old@{DOMAIN}"))
-    filing.post_batch()
-    message = Message.objects.get(message_id="<first@example.org>")
-    assert message.is_internal
-    told = list(Email.objects.filter(message=message).values_list("address__addr_spec", flat=True))
-    assert told == ["ana@demo.example"]
-
-
-def test_whoever_has_the_mail_already_does_not_get_it_again(people: Cast) -> None:
-    address = reply_address(people)
-    receive(brought(letter("Hello both", to=f"{address}, ana@demo.example"), address))
-    filing.post_batch()
-    message = Message.objects.get(message_id="<first@example.org>")
-    assert not Email.objects.filter(message=message, address__addr_spec="ana@demo.example").exists()
-    assert Event.objects.filter(message=message, detail__reason="already_told").exists()
-
-
-def test_html_is_made_harmless_and_attachments_are_kept(people: Cast, sales: Alias) -> None:
-    octets = (
-        b'From: ben@example.org\r\nContent-Type: multipart/mixed; boundary="b"\r\n\r\n'
-        b'--b\r\nContent-Type: text/html\r\n\r\n<p onclick="x()">Hello</p><script>x()</script>\r\n'
-        b'--b\r\nContent-Type: text/csv\r\nContent-Disposition: attachment; filename="a.csv"\r\n\r\n'
-        b"1,2\r\n--b--\r\n"
-    )
-    receive(brought(octets))
-    filing.post_batch()
-    message = Message.objects.get(record__model="crm.lead")
-    assert "Hello" in message.body
-    assert "script" not in message.body
-    assert "onclick" not in message.body
-    assert message.attachments.get().name == "a.csv"
-
-
-def heard_from(people: Cast, sender: str, path: str, **headers: str) -> Message:
-    assert receive(brought(letter("Tell me more", sender=sender, to=path, **headers), path)).code == 250
-    filing.post_batch()
-    return Message.objects.get(message_id="<first@example.org>")
-
-
-def follows(people: Cast, addr_spec: str) -> bool:
-    return Follower.objects.filter(record=people.record, contact__address__addr_spec=addr_spec).exists()
-
-
-def test_a_stranger_who_names_a_known_message_id_is_posted_but_does_not_follow(people: Cast) -> None:
-    asked = said(people)
-    message = heard_from(people, "eve@example.net", f"old@{DOMAIN}", References=asked.message_id)
-    assert message.record == people.record
-    assert not follows(people, "eve@example.net")
-    event = Event.objects.get(kind="follower.not_added")
-    assert (event.record, event.detail["why"]) == (people.record, "by_references")
-    [step] = [step for step in trail(message, people.ana_contact).steps if "not made a follower" in step.what]
-    assert step.detail == "eve@example.net"
-    later = said(people)
-    assert not Email.objects.filter(message=later, address__addr_spec="eve@example.net").exists()
-
-
-def test_a_stranger_who_writes_to_an_alias_of_the_model_with_a_known_message_id_does_not_follow(
-    people: Cast,
-) -> None:
-    alias(people, "orders", "sale.order")
-    heard_from(people, "eve@example.net", f"orders@{DOMAIN}", References=said(people).message_id)
-    assert not follows(people, "eve@example.net")
-
-
-@pytest.mark.parametrize("is_alias", [True, False])
-def test_a_stranger_who_has_the_address_of_the_record_follows(people: Cast, is_alias: bool) -> None:
-    alias(people, "so042", "sale.order", forced_record=people.record)
-    path = f"so042@{DOMAIN}" if is_alias else reply_address(people)
-    heard_from(people, "dora@example.net", path, References=said(people).message_id)
-    assert follows(people, "dora@example.net")
-    assert not Event.objects.filter(kind="follower.not_added").exists()
-
-
-def test_whoever_a_message_of_the_record_was_sent_to_follows_by_an_answer_with_references(
-    people: Cast,
-) -> None:
-    asked = said(people, named=(people.carla,))
-    heard_from(people, "carla@example.com", f"old@{DOMAIN}", References=asked.message_id)
-    assert follows(people, "carla@example.com")
-
-
-def test_a_member_follows_by_an_answer_with_references(people: Cast) -> None:
-    asked = said(people)
-    heard_from(people, "olga@demo.example", f"old@{DOMAIN}", References=asked.message_id)
-    assert follows(people, "olga@demo.example")
-
-
-def test_a_robot_is_not_said_to_be_kept_from_following(people: Cast) -> None:
-    asked = said(people)
-    robot = {"References": asked.message_id, "Auto_Submitted": "auto-replied"}
-    heard_from(people, "eve@example.net", f"old@{DOMAIN}", **robot)
-    assert not Event.objects.filter(kind="follower.not_added").exists()
 
 
 # Once.
@@ -424,79 +188,6 @@ def test_postmaster_reaches_the_conversation_of_the_workspace(people: Cast) -> N
     message = Message.objects.get(message_id="<first@example.org>")
     assert message.record is not None
     assert message.record.model == "postroom.workspace"
-
-
-# Robots.
-
-
-def test_automatic_mail_opens_nothing(sales: Alias) -> None:
-    assert receive(brought(letter(Auto_Submitted="auto-replied"))).code == 550
-
-
-def test_an_automatic_answer_becomes_a_note_and_tells_nobody(people: Cast) -> None:
-    asked = said(people)
-    before = Email.objects.count()
-    away = letter(
-        "I am away", to=f"old@{DOMAIN}", Auto_Submitted="auto-replied", In_Reply_To=asked.message_id
-    )
-    assert receive(brought(away, f"old@{DOMAIN}", reverse_path="")).code == 250
-    filing.post_batch()
-    message = Message.objects.get(message_id="<first@example.org>")
-    assert message.is_internal
-    assert Email.objects.count() == before
-    assert Notification.objects.filter(message=message).count() == 0
-
-
-def test_an_alias_that_takes_automatic_mail_opens_a_record_for_it(people: Cast) -> None:
-    alias(people, "alerts", "alert", accepts_automatic=True)
-    assert receive(brought(letter(Auto_Submitted="auto-generated"), f"alerts@{DOMAIN}")).code == 250
-    filing.post_batch()
-    assert Record.objects.filter(model="alert").count() == 1
-
-
-def test_our_own_alias_never_becomes_an_author(people: Cast, sales: Alias) -> None:
-    receive(brought(letter(sender=f"sales@{DOMAIN}")))
-    filing.post_batch()
-    assert Message.objects.get(message_id="<first@example.org>").author is None
-    assert not Contact.objects.filter(address__addr_spec=f"sales@{DOMAIN}").exists()
-
-
-def test_an_author_at_our_own_domain_is_marked_as_unverified(people: Cast, sales: Alias) -> None:
-    receive(brought(letter(sender=f"someone@{DOMAIN}")))
-    filing.post_batch()
-    assert Event.objects.get(kind="mail.unverified").detail["claimed"] == f"someone@{DOMAIN}"
-
-
-# Posting that fails.
-
-
-def test_a_mail_that_cannot_be_posted_is_set_aside_after_three_tries_and_told(
-    people: Cast, sales: Alias, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(draft: Draft) -> Message:
-        raise ValueError("no")
-
-    monkeypatch.setattr(filing, "post", fail)
-    receive(brought(letter()))
-    for _ in range(3):
-        ReceivedEmail.objects.update(leased_until=None)
-        assert filing.post_batch() == 1
-    row = ReceivedEmail.objects.get()
-    assert (row.state, row.reason, row.attempt_count) == ("set_aside", "ValueError", 3)
-    assert Record.objects.filter(model="crm.lead").count() == 0
-    assert Notification.objects.get(kind="notice").member == people.olga
-
-
-def test_a_mail_that_could_not_be_posted_waits_before_the_next_try(
-    people: Cast, sales: Alias, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    receive(brought(letter()))
-    assert filing.due() == ["inbound:"]
-    with monkeypatch.context() as patch:
-        patch.setattr(filing, "parse", lambda octets: 1 / 0)
-        filing.post_batch()
-    assert filing.due() == []
-    assert ReceivedEmail.objects.get().leased_until is not None
 
 
 # Whatever comes.
