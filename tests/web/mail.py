@@ -43,6 +43,20 @@ def failed(people: Cast) -> Email:
     return email
 
 
+def submitted(people: Cast, headers: bytes = b"", sender: str = "shop@demo.example") -> Message:
+    """A program's mail to Ben, on no record and of no author."""
+    raw = b"From: Shop <shop@demo.example>\r\nTo: ben@example.org\r\n" + headers + b"\r\nThank you.\r\n"
+    return posting.submit(
+        people.workspace, raw, reverse_path=sender, forward_paths=["ben@example.org"], member=people.ana
+    )
+
+
+def fail(email: Email, kind: FailureKind = FailureKind.REFUSED, text: str = "550 5.1.1 no") -> Email:
+    """It has failed, whatever it was."""
+    _put(email, State.FAILED, failure_kind=kind, failure_text=text)
+    return email
+
+
 def waiting(people: Cast) -> Email:
     """Ana's message to Ben waits in the queue."""
     email = said(people).emails.get()

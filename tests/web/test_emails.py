@@ -2,14 +2,17 @@
 
 from datetime import timedelta
 
+import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from postroom.outgoing.models import Email, Lane, State
-from postroom.web.next_steps import next_step
+from postroom.conversations.models import Message, Notification
+from postroom.outgoing.models import Attempt, Email, FailureKind, Lane, State
+from postroom.web.email_rows import EmailRow
+from postroom.web.next_steps import NextStep, next_step
 from tests.people import Cast
-from tests.web.mail import failed, said, waiting
+from tests.web.mail import fail, failed, said, submitted, waiting
 
 
 def test_the_tabs_count_the_states(people: Cast, as_ana: Client) -> None:
@@ -90,6 +93,102 @@ def test_urgent_mail_that_waits_for_its_first_try_is_not_in_the_list(people: Cas
     """It leaves at once; the list is for what needs looking at."""
     said(people)
     assert "Nothing is waiting" in as_ana.get("/emails").content.decode()
+
+
+def test_a_failed_mail_without_a_record_breaks_no_page(people: Cast, as_ana: Client) -> None:
+    """Neither record, author nor subject: it is still listed, found and explained."""
+    email = fail(submitted(people).emails.get())
+    Message.objects.filter(pk=email.message_id).update(author=None, author_name="", subject="")
+    Notification.objects.create(
+        workspace=people.workspace, member=people.ana, message=email.message, kind="failure"
+    )
+    pages = ["/", "/emails", "/emails?state=failed", "/emails?q=ben", "/why?address=ben@example.org"]
+    for page in [*pages, f"/messages/{email.message_id}/delivery"]:
+        answer = as_ana.get(page)
+        assert (answer.status_code, "(no subject)" in answer.content.decode()) == (200, True), page
+    trail = as_ana.get(f"/why?message={email.message_id}&address=ben@example.org")
+    assert "Delivery Failed" in trail.content.decode()
+    assert as_ana.post(reverse("ignore_all", args=[email.message_id])).status_code == 302
+
+
+def test_sent_mail_is_listed_under_sent_and_found_by_a_search(people: Cast, as_ana: Client) -> None:
+    """It has left the queue, and the queue says where it went."""
+    email = said(people).emails.get()
+    Email.objects.filter(pk=email.pk).update(state=State.SENT, is_listed=False, sent_at=timezone.now())
+    queue = as_ana.get("/emails").content.decode()
+    assert "Sent <b>1</b>" in queue
+    assert "What was sent is under Sent." in queue
+    row = f'value="{email.pk}" form="queue"'
+    assert [row in as_ana.get(f"/emails?{q}").content.decode() for q in ("", "state=sent")] == [False, True]
+    assert [row in as_ana.get(f"/emails?q={q}").content.decode() for q in ("BEN@", "lamps", "carla")] == [
+        True,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("query", ["", "state=sent", "q=ben"])
+def test_older_emails_follow_in_every_list(people: Cast, as_ana: Client, query: str) -> None:
+    """Each of them once, whatever their states."""
+    emails = [waiting(people).pk for _ in range(52)]
+    if query:
+        Email.objects.all().update(state=State.SENT)
+    first = as_ana.get(f"/emails?{query}").content.decode()
+    assert f"before={emails[2]}" in first
+    rest = as_ana.get(f"/emails?{query}&before={emails[2]}").content.decode()
+    assert [f'value="{pk}" form="queue"' in rest for pk in emails[:3]] == [True, True, False]
+
+
+def test_the_recipient_has_a_line_of_its_own(people: Cast, as_ana: Client) -> None:
+    """However long the subject is, it hides nothing."""
+    failed(people)
+    assert '<span class="line quiet" title="ben@example.org">ben@example.org</span>' in (
+        as_ana.get("/emails").content.decode()
+    )
+
+
+def test_the_row_of_a_late_bounce_shows_the_codes_of_the_report(people: Cast) -> None:
+    """Not the 250 that came before it."""
+    email = fail(said(people).emails.get(), FailureKind.BOUNCED, "550 5.1.1 No such user")
+    attempt = Attempt(email=email, code=250, enhanced="2.0.0", text="Ok")
+    step = NextStep("failed", "", "", None, True)
+    for text, reply in (
+        ("550 5.1.1 No such user", "550 5.1.1"),
+        ("5.2.2 full", "5.2.2"),
+        ("Sorry!", "bounce"),
+    ):
+        email.failure_text = text
+        assert EmailRow(email, step, attempt).reply == reply
+
+
+def test_a_button_says_what_happened_to_the_others_that_were_selected(people: Cast, as_ana: Client) -> None:
+    """One of two was still waiting."""
+    ids = [waiting(people).pk, failed(people).pk]
+    page = as_ana.post(reverse("emails_cancel"), {"ids": ids}, follow=True).content.decode()
+    assert "1 email was cancelled." in page
+    assert "1 was left as it is, because it is in another state by now." in page
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("", "Nothing is waiting"),
+        ("outgoing", "Nothing is waiting"),
+        ("failed", "Nothing has failed"),
+        ("sent", "Nothing has been sent yet"),
+        ("cancelled", "Nothing is cancelled"),
+    ],
+)
+def test_an_empty_tab_says_what_is_not_there(people: Cast, as_ana: Client, state: str, words: str) -> None:
+    """Of its own state."""
+    assert words in as_ana.get(f"/emails?state={state}").content.decode()
+
+
+def test_a_cancelled_row_does_not_give_the_time_of_posting_as_that_of_cancelling(people: Cast) -> None:
+    """It says that it will not be sent, and no more."""
+    email = Email(state=State.CANCELLED, created_at=timezone.now())
+    step = next_step(email, timezone.now())
+    assert (step.words, step.at) == ("will not be sent", None)
 
 
 def test_every_row_says_what_happens_next(people: Cast) -> None:

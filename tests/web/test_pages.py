@@ -116,6 +116,6 @@ def test_a_silent_engine_is_pointed_out_while_something_waits(people: Cast, as_a
 
 
 def test_the_stylesheets_stay_small() -> None:
-    """12 KB in all, and the script under 200 lines."""
-    assert sum(path.stat().st_size for path in (ROOT / "static").rglob("*.css")) < 12 * 1024
+    """12.5 KB in all, and the script under 200 lines."""
+    assert sum(path.stat().st_size for path in (ROOT / "static").rglob("*.css")) < 12.5 * 1024
     assert sum(len(path.read_text().splitlines()) for path in (ROOT / "static").rglob("*.js")) < 200

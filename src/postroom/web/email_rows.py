@@ -1,21 +1,28 @@
-"""The queue as a page lists it."""
+"""The queue, and what was sent, as a page lists them."""
 
 from __future__ import annotations
 
+import heapq
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from postroom.outgoing.models import Attempt, Email, State
+from postroom.conversations.models import Address, Message, Record
+from postroom.outgoing.models import Attempt, Email, FailureKind, State
 from postroom.web.counting import Count, count_up_to
 from postroom.web.failures import last_attempts, server_words
 from postroom.web.next_steps import NextStep, next_step
-from postroom.web.paging import newest_first
+from postroom.web.paging import SIZE, newest_first, older
 from postroom.workspaces.models import Member
 
 TABS = (State.OUTGOING, State.FAILED, State.SENT, State.CANCELLED)
+QUEUED = (State.OUTGOING, State.FAILED, State.CANCELLED)
+FOUND = 500  # so many addresses, records and messages a search looks at
+_CODES = re.compile(r"(?:[245]\d\d\b)?[ -]*(?:[245]\.\d{1,3}\.\d{1,3}\b)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +35,10 @@ class EmailRow:
 
     @property
     def reply(self) -> str:
-        """Code and enhanced status of the last reply that was not a yes."""
+        """Code and enhanced status of the last reply that was not a yes; for a bounce, of the report."""
+        if self.email.failure_kind == FailureKind.BOUNCED:
+            codes = _CODES.match(self.email.failure_text)
+            return (codes[0].strip() if codes else "") or _("bounce")
         if self.attempt is None or self.email.state == State.SENT:
             return ""
         return f"{self.attempt.code or ''} {self.attempt.enhanced}".strip()
@@ -58,26 +68,47 @@ class Tab:
     count: Count
 
 
-def listed(member: Member) -> QuerySet[Email]:
-    """What the queue shows. Urgent mail that left at the first try, and sent mail, leave it by themselves."""
-    return Email.objects.for_member(member).filter(is_listed=True)
+def of_state(member: Member, state: str) -> QuerySet[Email]:
+    """The emails of one state. Of what waits, urgent mail shows only if its first try did not end in Sent."""
+    rows = Email.objects.for_member(member).filter(state=state)
+    return rows if state == State.SENT else rows.filter(is_listed=True)
 
 
 def tabs(member: Member) -> list[Tab]:
     """The states with their counts."""
-    return [
-        Tab(str(state), str(state.label), count_up_to(999, listed(member).filter(state=state)))
-        for state in TABS
-    ]
+    return [Tab(str(state), str(state.label), count_up_to(1000, of_state(member, state))) for state in TABS]
 
 
-def matching(member: Member, *, state: str, wanted: str) -> QuerySet[Email]:
-    """The queue, or a state of it, or what matches a search by subject, record or address."""
-    rows = listed(member).filter(state=state) if state in State.values else listed(member)
+def matching(member: Member, *, state: str, wanted: str, before: str | None = None) -> QuerySet[Email]:
+    """The queue (all but what was sent) or one state; with `wanted`, what matches it, sent or not.
+
+    Enough for one page: at most so many rows of each state as a page has, those before the id `before`.
+    """
+    states = [state] if state in State.values else list(TABS if wanted else QUEUED)
+    parts = [older(of_state(member, each), before) for each in states]
     if wanted:
-        in_message = Q(message__subject__icontains=wanted) | Q(message__record__title__icontains=wanted)
-        rows = rows.filter(in_message | Q(address__addr_spec__icontains=wanted.lower()))
-    return rows
+        addresses, messages = _addresses(member, wanted), _messages(member, wanted)
+        by_address = [part.filter(address_id__in=addresses) for part in parts]
+        parts = by_address + [part.filter(message_id__in=messages) for part in parts]
+    found = {pk for part in parts for pk in part.order_by("-pk").values_list("pk", flat=True)[: SIZE + 1]}
+    return Email.objects.for_member(member).filter(pk__in=heapq.nlargest(SIZE + 1, found))
+
+
+def _addresses(member: Member, wanted: str) -> list[int]:
+    rows = Address.objects.filter(workspace_id=member.workspace_id, addr_spec__icontains=wanted.lower())
+    return list(rows.order_by("-pk").values_list("pk", flat=True)[:FOUND])
+
+
+def _messages(member: Member, wanted: str) -> list[int]:
+    """The newest messages of that subject, and the newest on the records of that title."""
+    rows = Message.objects.for_member(member)
+    records = Record.objects.for_member(member).filter(title__icontains=wanted)
+    newest = list(records.order_by("-pk").values_list("pk", flat=True)[:FOUND])
+    return [
+        pk
+        for part in (rows.filter(subject__icontains=wanted), rows.filter(record_id__in=newest))
+        for pk in part.order_by("-pk").values_list("pk", flat=True)[:FOUND]
+    ]
 
 
 def rows_of(emails: QuerySet[Email], before: str | None = None) -> tuple[list[EmailRow], int | None]:

@@ -32,7 +32,7 @@ def next_step(email: Email, now: datetime) -> NextStep:
         words = _("ignored") if email.ignored_at else _("final")
         return NextStep("cancelled" if email.ignored_at else "failed", label, words, _ended_at(email), True)
     if email.state == State.CANCELLED:
-        return NextStep("cancelled", label, _why_cancelled(email), email.created_at, True)
+        return NextStep("cancelled", label, _why_cancelled(email), None, True)
     return NextStep("sent", label, "", email.sent_at or email.created_at, True)
 
 

@@ -21,7 +21,12 @@ class Slice(Generic[T]):
 
 def newest_first(rows: QuerySet[T], before: str | None, size: int = SIZE) -> Slice[T]:
     """The `size` newest rows older than the id `before` (anything that is no number means: from the top)."""
-    if before and before.isdecimal() and len(before) < 19:
-        rows = rows.filter(pk__lt=int(before))
-    found: list[Any] = list(rows.order_by("-pk")[: size + 1])
+    found: list[Any] = list(older(rows, before).order_by("-pk")[: size + 1])
     return Slice(found[:size], found[size - 1].pk if len(found) > size else None)
+
+
+def older(rows: QuerySet[T], before: str | None) -> QuerySet[T]:
+    """The rows older than the id `before`; all of them if that is no number."""
+    if before and before.isdecimal() and len(before) < 19:
+        return rows.filter(pk__lt=int(before))
+    return rows

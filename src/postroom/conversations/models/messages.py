@@ -67,7 +67,12 @@ class Message(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.subject or self.message_id
+        return self.title
+
+    @property
+    def title(self) -> str:
+        """What lists call it: its subject, else its record's title, else words that say there is none."""
+        return self.subject or (self.record.title if self.record else "") or str(_("(no subject)"))
 
     @property
     def is_internal(self) -> bool:

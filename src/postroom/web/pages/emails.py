@@ -25,11 +25,11 @@ from postroom.workspaces.refusals import RequestRefused
 @require_safe
 @for_members
 def email_list(request: MemberRequest) -> HttpResponse:
-    """The queue by state, newest first."""
+    """The queue, or the emails of one state, newest first."""
     state, wanted = request.GET.get("state", ""), request.GET.get("q", "").strip()
-    rows, before = email_rows.rows_of(
-        email_rows.matching(request.member, state=state, wanted=wanted), request.GET.get("before")
-    )
+    before_id = request.GET.get("before")
+    found = email_rows.matching(request.member, state=state, wanted=wanted, before=before_id)
+    rows, before = email_rows.rows_of(found, before_id)
     context: dict[str, Any] = {"rows": rows, "before": before, "state": state, "q": wanted}
     return render(request, "postroom/emails.html", {**context, "tabs": email_rows.tabs(request.member)})
 
@@ -63,12 +63,28 @@ def _act(
     mine = Email.objects.for_member(request.member).filter(pk__in=chosen)
     try:
         count = act(mine, request.member) if chosen else 0
-        messages.success(request, words(count)) if count else messages.warning(
-            request, _nothing(bool(chosen))
-        )
+        _say(request, words(count) if count else "", left=len(set(chosen)) - count)
     except RequestRefused as refusal:
         messages.error(request, str(refusal))
     return redirect(back_of(request) or "emails")
+
+
+def _say(request: MemberRequest, changed: str, *, left: int) -> None:
+    """What was changed ("": nothing), and what became of those chosen that were not."""
+    if not changed:
+        messages.warning(request, _nothing(left > 0))
+    elif left <= 0:
+        messages.success(request, changed)
+    else:
+        messages.warning(request, f"{changed} {_left(left)}")
+
+
+def _left(count: int) -> str:
+    return ngettext(
+        "%(count)d was left as it is, because it is in another state by now.",
+        "%(count)d were left as they are, because they are in another state by now.",
+        count,
+    ) % {"count": count}
 
 
 def _nothing(was_chosen: bool) -> str:
