@@ -1,11 +1,14 @@
 """The inbox."""
 
+from datetime import timedelta
+
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from postroom.conversations.models import Notification
 from tests.people import Cast
-from tests.web.mail import said
+from tests.web.mail import failed, said
 
 
 def _notify(people: Cast, kind: str, text: str) -> Notification:
@@ -21,6 +24,30 @@ def test_failures_come_before_everything_else(people: Cast, as_ana: Client) -> N
     _notify(people, "message", "second")
     page = as_ana.get("/").content.decode()
     assert page.index("first") < page.index("second")
+
+
+def test_each_part_is_in_the_order_of_time(people: Cast, as_ana: Client) -> None:
+    """A failure that counted up again is newer than one noted after it."""
+    old, new = _notify(people, "failure", "counted up"), _notify(people, "failure", "failed once")
+    Notification.objects.filter(pk=old.pk).update(created_at=timezone.now() + timedelta(minutes=1))
+    page = as_ana.get("/").content.decode()
+    assert page.index("counted up") < page.index("failed once")
+    Notification.objects.filter(pk=old.pk).update(read_at=timezone.now() - timedelta(hours=1))
+    Notification.objects.filter(pk=new.pk).update(read_at=timezone.now())
+    page = as_ana.get("/").content.decode()
+    assert page.index("counted up") < page.index("failed once")
+
+
+def test_a_failure_that_was_settled_is_not_shown_as_failed(people: Cast, as_ana: Client) -> None:
+    """Under what was read it is one of the past."""
+    email = failed(people)
+    about = {"workspace": people.workspace, "member": people.ana, "message": email.message}
+    Notification.objects.create(kind="failure", read_at=timezone.now(), **about)
+    assert 'data-look="failed"' in as_ana.get("/").content.decode()
+    as_ana.post(reverse("ignore_all", args=[email.message_id]))
+    page = as_ana.get("/").content.decode()
+    assert 'data-look="failed"' not in page
+    assert "Failure, settled meanwhile" in page
 
 
 def test_one_notification_is_marked_as_read(people: Cast, as_ana: Client) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.models import Case, IntegerField, QuerySet, Value, When
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
@@ -13,16 +13,21 @@ from postroom.web.forms import IdsForm
 from postroom.web.membership import MemberRequest, for_members
 
 SHOWN = 100
+READ_SHOWN = 20
 
 
 @require_safe
 @for_members
 def inbox(request: MemberRequest) -> HttpResponse:
-    """Unread first: failures of mine before everything else; then what was read lately."""
-    mine = Notification.objects.filter(member=request.member)
-    unread = list(_with_messages(_failures_first(mine.filter(read_at=None)))[:SHOWN])
-    read = list(_with_messages(mine.exclude(read_at=None).order_by("-read_at"))[:20])
-    return render(request, "postroom/inbox.html", {"unread": unread, "read": read})
+    """Unread first: failures before everything else; then what was read. Each part is newest first."""
+    mine = _with_messages(Notification.objects.filter(member=request.member)).order_by("-created_at", "-pk")
+    unread = mine.filter(read_at=None)
+    context = {
+        "failures": list(unread.filter(kind=Notification.Kind.FAILURE)[:SHOWN]),
+        "unread": list(unread.exclude(kind=Notification.Kind.FAILURE)[:SHOWN]),
+        "read": list(mine.exclude(read_at=None)[:READ_SHOWN]),
+    }
+    return render(request, "postroom/inbox.html", context)
 
 
 @require_POST
@@ -33,11 +38,6 @@ def mark_read(request: MemberRequest) -> HttpResponse:
     if form.is_valid():
         reading.mark_read(request.member, form.cleaned_data["ids"])
     return redirect("inbox")
-
-
-def _failures_first(rows: QuerySet[Notification]) -> QuerySet[Notification]:
-    is_failure = When(kind=Notification.Kind.FAILURE, then=Value(0))
-    return rows.order_by(Case(is_failure, default=Value(1), output_field=IntegerField()), "-pk")
 
 
 def _with_messages(rows: QuerySet[Notification]) -> QuerySet[Notification]:

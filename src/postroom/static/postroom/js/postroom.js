@@ -56,7 +56,7 @@ const countSelected = () => {
 };
 
 // Keyboard: one row at a time is the current one.
-const rows = () => [...(document.querySelector("[data-rows]")?.children ?? [])];
+const rows = () => [...document.querySelectorAll("[data-rows] > *")];
 const current = () => document.querySelector("[data-rows] > [data-current]");
 const move = (step) => {
   const all = rows();
@@ -95,6 +95,12 @@ document.addEventListener("click", (event) => {
   document.querySelectorAll("details.menu[open]").forEach((menu) => {
     if (!menu.contains(event.target)) menu.open = false;
   });
+});
+
+// A new preview answers what was wrong before: old complaints beside it would contradict it.
+document.addEventListener("click", (event) => {
+  if (!event.target.closest("#composer [hx-post]")) return;
+  document.querySelectorAll("#composer .errorlist").forEach((complaint) => complaint.remove());
 });
 
 // A second click on an envelope closes its panel again.
