@@ -4,10 +4,10 @@ from django.test import Client
 from django.urls import reverse
 
 from postroom.conversations.models import Contact
-from postroom.outgoing.models import Email, State
+from postroom.outgoing.models import Email, FailureKind, State
 from tests.people import Cast, join
 from tests.web.conftest import Browse
-from tests.web.mail import UNKNOWN_USER, failed, said
+from tests.web.mail import UNKNOWN_USER, fail, failed, said
 
 HTMX = {"HX-Request": "true"}
 
@@ -24,6 +24,22 @@ def test_a_failure_is_said_in_plain_words_with_the_servers_own_one_click_away(
     assert "550 5.1.1 &lt;ben@example.org&gt;: Recipient address rejected" in page
     assert f'name="again" value="{email.pk}" checked' in page
     assert UNKNOWN_USER not in page  # it is escaped
+
+
+def test_what_may_have_arrived_is_not_tried_again_unless_somebody_ticks_it(
+    people: Cast, as_ana: Client
+) -> None:
+    """And the panel says why the tick is missing."""
+    email = fail(said(people).emails.get(), FailureKind.UNCERTAIN, "")
+    page = as_ana.get(reverse("delivery", args=[email.message_id])).content.decode()
+    assert f'name="again" value="{email.pk}">' in page
+    assert "Try Again is not ticked, because it may have arrived." in page
+
+
+def test_the_panel_says_that_the_contact_keeps_the_old_address(people: Cast, as_ana: Client) -> None:
+    """Unless its box is ticked as well."""
+    page = as_ana.get(reverse("delivery", args=[failed(people).message_id])).content.decode()
+    assert "the next one goes to the old address" in page
 
 
 def test_the_panel_is_a_piece_of_the_page_for_htmx(people: Cast, as_ana: Client) -> None:

@@ -25,6 +25,11 @@ class Failure:
     may_correct: bool
 
     @property
+    def may_have_arrived(self) -> bool:
+        """Did the answer to the last try get lost? Then trying again is only done if somebody asks for it."""
+        return self.email.failure_kind == FailureKind.UNCERTAIN
+
+    @property
     def reply(self) -> str:
         """The server's own words."""
         return server_words(self.email, self.attempt)
