@@ -52,7 +52,10 @@ def test_a_name_without_an_address_is_refused(people: Cast, as_ana: Client, name
     """What was written is still there to be corrected."""
     answer = _post(as_ana, people, named=named)
     assert answer.status_code == 422  # type: ignore[attr-defined]
-    assert "Monday is fine." in answer.content.decode()  # type: ignore[attr-defined]
+    page = answer.content.decode()  # type: ignore[attr-defined]
+    assert "Monday is fine." in page
+    wrong = named.split(",")[-1].strip()
+    assert f"“{wrong}” is not an email address." in page
     assert not Message.objects.filter(record=people.record).exists()
 
 
@@ -94,6 +97,35 @@ def test_the_preview_says_who_will_be_told_and_writes_nothing(people: Cast, as_a
     assert "Monday is fine." in page
     assert not Message.objects.filter(record=people.record).exists()
     assert not Contact.objects.filter(address__addr_spec="new@example.net").exists()
+
+
+@pytest.mark.parametrize("page", ["preview_message", "post_message"])
+def test_a_note_that_names_somebody_new_from_outside_asks_first(
+    people: Cast, as_ana: Client, page: str
+) -> None:
+    """Their contact was made only to look, and is gone when the page is drawn."""
+    answer = _post(as_ana, people, page, kind="note", named="new@example.net")
+    shown = answer.content.decode()  # type: ignore[attr-defined]
+    assert "new@example.net" in shown
+    assert "would leave the house" in shown or "you will be asked to confirm" in shown
+    assert not Contact.objects.filter(address__addr_spec="new@example.net").exists()
+
+
+def test_a_file_that_has_to_be_chosen_again_is_named(people: Cast, as_ana: Client) -> None:
+    """A page cannot fill in a file; it can say so."""
+    file = SimpleUploadedFile("list.txt", b"lamps", "text/plain")
+    answer = _post(as_ana, people, named="carla", attached=file)
+    page = answer.content.decode()  # type: ignore[attr-defined]
+    assert "Choose the files again, a browser does not keep them: list.txt" in page
+
+
+def test_an_address_written_in_a_message_can_be_clicked(people: Cast, as_ana: Client) -> None:
+    """What is sent stays as it was written."""
+    _post(as_ana, people, body="See https://example.org/a?b=1&c=2.")
+    page = as_ana.get(reverse("record", args=[people.record.pk])).content.decode()
+    url = "https://example.org/a?b=1&amp;c=2"
+    assert f'<a href="{url}" rel="noopener noreferrer nofollow">{url}</a>.' in page
+    assert "<a " not in Message.objects.get(record=people.record).body
 
 
 def test_the_preview_is_a_piece_of_the_page_for_htmx(people: Cast, as_ana: Client) -> None:

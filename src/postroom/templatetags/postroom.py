@@ -17,6 +17,7 @@ from django.utils.translation import ngettext
 from lucide.templatetags.lucide import lucide
 
 from postroom.conversations.models import Subtype
+from postroom.web.links import link_addresses
 from postroom.web.quotes import fold_quotes
 
 register = template.Library()
@@ -89,8 +90,8 @@ def initials(name: Any) -> str:
 
 @register.filter
 def folded(body: str) -> SafeString:
-    """A message's body (sanitised when it was stored) with quoted mail folded away."""
-    return fold_quotes(body, _("Quoted text"))
+    """A message's body (sanitised when it was stored): addresses are links, quoted mail is folded away."""
+    return fold_quotes(link_addresses(body), _("Quoted text"))
 
 
 @register.filter

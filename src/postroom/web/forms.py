@@ -10,8 +10,9 @@ from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS
 from django.core.files.uploadedfile import UploadedFile
 from django.http import QueryDict
+from django.utils.datastructures import MultiValueDict
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from postroom.conversations.models.records import Alias, Stream
 from postroom.wire.address import AddressError, Mailbox, normalise, parse_mailboxes
@@ -26,6 +27,7 @@ else:  # the class takes no parameter when it runs
 
 NAMED_AT_MOST = 50
 _QUOTED = re.compile(r'"[^"]*"')
+_PIECE = re.compile(r'(?:"[^"]*"|[^,"]|")+')
 
 
 class IdsField(forms.Field):
@@ -83,11 +85,26 @@ class MailboxesField(forms.CharField):
         pieces = [piece for piece in _QUOTED.sub("", text).split(",") if piece.strip()]
         found = parse_mailboxes(text, NAMED_AT_MOST + 1)
         if len(found) < len(pieces) or not all(_is_address(mailbox.addr_spec) for mailbox in found):
-            words = _("At least one of these is not an email address. Write name@example.com.")
-            raise forms.ValidationError(words)
+            raise forms.ValidationError(_what_is_wrong(text))
         if len(found) > NAMED_AT_MOST:
             raise forms.ValidationError(_("Name %(count)d people at most.") % {"count": NAMED_AT_MOST})
         return found
+
+
+def _what_is_wrong(text: str) -> str:
+    wrong = [piece.strip() for piece in _PIECE.findall(text) if piece.strip() and not _is_mailbox(piece)]
+    if not wrong:
+        return _("At least one of these is not an email address. Write name@example.com.")
+    return ngettext(
+        "%(wrong)s is not an email address. Write one like name@example.com.",
+        "%(wrong)s are not email addresses. Write them like name@example.com.",
+        len(wrong),
+    ) % {"wrong": ", ".join(f"“{piece[:80]}”" for piece in wrong[:5])}
+
+
+def _is_mailbox(piece: str) -> bool:
+    found = parse_mailboxes(piece, 2)
+    return len(found) == 1 and _is_address(found[0].addr_spec)
 
 
 def _is_address(text: str) -> bool:
@@ -136,6 +153,12 @@ class ComposerForm(forms.Form):
     )
     attached = FilesField(label=gettext_lazy("Attachments"), required=False)
     are_outsiders_confirmed = forms.BooleanField(required=False)
+
+    @property
+    def chosen_again(self) -> list[str]:
+        """Names of files that came with this form and have to be chosen again if it is shown once more."""
+        chosen = self.files.getlist("attached") if isinstance(self.files, MultiValueDict) else []
+        return [str(file.name) for file in chosen]
 
 
 class CorrectionsForm(forms.Form):
