@@ -49,7 +49,11 @@ def _numbers_of(people: Cast) -> dict[str, dict[str, int]]:
 
 def test_every_page_sends_a_stranger_to_the_login(people: Cast, client: Client) -> None:
     """Walks the urlconf."""
-    numbers: dict[str, dict[str, Any]] = {**_numbers_of(people), "target_mail": {"mail_id": "1"}}
+    numbers: dict[str, dict[str, Any]] = {
+        **_numbers_of(people),
+        "target_mail": {"mail_id": "1"},
+        "target_mail_html": {"mail_id": "1"},
+    }
     for page in _pages():
         if page.name in OPEN:
             continue

@@ -37,11 +37,18 @@ def test_mails_are_listed_and_searched_by_recipient(data_folder: Path, people: C
 
 
 def test_a_mail_is_shown_in_a_sandbox(data_folder: Path, people: Cast, as_olga: Client) -> None:
-    """Its markup is escaped into the frame and runs nothing."""
+    """It has a page of its own that runs and loads nothing, but may use its own style."""
     _arrive(data_folder)
     page = as_olga.get(reverse("target_mail", args=["1"])).content.decode()
-    assert '<iframe sandbox srcdoc="&lt;p onclick=' in page
+    path = reverse("target_mail_html", args=["1"])
+    assert f'<iframe sandbox src="{path}"' in page
     assert "Subject: =?utf-8?q?L=C4=83mpi?=" in page
+    alone = as_olga.get(path)
+    assert "Monday" in alone.content.decode()
+    policy = alone.headers["Content-Security-Policy"]
+    assert policy.startswith("sandbox; default-src 'none'; style-src 'unsafe-inline';")
+    assert "script-src" not in policy
+    assert alone.headers["X-Frame-Options"] == "SAMEORIGIN"
 
 
 def test_a_mail_that_is_not_there_is_not_there(data_folder: Path, people: Cast, as_olga: Client) -> None:
@@ -49,7 +56,8 @@ def test_a_mail_that_is_not_there_is_not_there(data_folder: Path, people: Cast, 
     assert as_olga.get(reverse("target")).status_code == 404
     _arrive(data_folder)
     for number in ("2", "..", "x"):
-        assert as_olga.get(reverse("target_mail", args=[number])).status_code == 404
+        for page in ("target_mail", "target_mail_html"):
+            assert as_olga.get(reverse(page, args=[number])).status_code == 404
 
 
 def test_the_demo_is_only_said_where_nothing_can_leave(

@@ -75,6 +75,7 @@ _mail = [
     path("why", why.why, name="why"),
     path("target", target.target_list, name="target"),
     path("target/<str:mail_id>", target.target_mail, name="target_mail"),
+    path("target/<str:mail_id>/html", target.target_mail_html, name="target_mail_html"),
 ]
 
 _settings = [
