@@ -15,7 +15,7 @@ def _refusal(people: Cast | None, **fields: object) -> ReceivedEmail:
         reverse_path="somebody@example.net",
         forward_path="nobody@demo.postroom.localhost",
         reply_code=550,
-        reply_text="5.1.1 There is no such address here",
+        reply_text="550 5.1.1 There is no such address here",
         **fields,
     )
 
@@ -32,6 +32,7 @@ def test_a_line_opens_with_all_it_holds(people: Cast, as_ana: Client) -> None:
     """And links to the record it went to."""
     mail = _refusal(people, record=people.record, message_id_header="<x@y>", helo="mx.example.net")
     page = as_ana.get(reverse("received", args=[mail.pk])).content.decode()
+    assert "<code>550 5.1.1 There is no such address here</code>" in page
     assert "mx.example.net" in page
     assert reverse("record", args=[people.record.pk]) in page
 
