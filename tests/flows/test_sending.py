@@ -145,6 +145,23 @@ def test_a_server_that_is_down_holds_its_lanes_and_fails_nobody(people: Cast, se
     assert Lane.objects.get().held_until is None
 
 
+def test_a_relay_out_of_reach_is_one_line_in_the_log_and_one_when_it_is_back(
+    people: Cast, settings: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "_told_troubles", {})
+    caplog.set_level("INFO", "postroom.sending")
+    [email] = queue(people.workspace, ["ben@example.org"])
+    settings.POSTROOM_RELAY_URL = "smtp://127.0.0.1:1"
+    for _ in range(3):
+        Lane.objects.update(held_until=timezone.now())
+        asyncio.run(sending.drain(lane_of(email)))
+    assert [line.levelname for line in caplog.records] == ["WARNING"]
+    assert "waits, and no email fails by it" in caplog.text
+    Lane.objects.update(held_until=timezone.now())
+    send(settings, lane_of(email))
+    assert [line.levelname for line in caplog.records] == ["WARNING", "INFO"]
+
+
 def test_without_a_relay_the_lane_says_so_and_nothing_is_claimed(people: Cast, settings: Any) -> None:
     [email] = queue(people.workspace, ["ben@example.org"])
     settings.POSTROOM_RELAY_URL = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import datetime, timedelta
 
 from django.db import connection, connections
@@ -14,11 +15,13 @@ from postroom.outgoing import claiming, holds, recovering, relays
 from postroom.outgoing.models import MailServer
 from postroom.outgoing.retry import hold_seconds
 
+log = logging.getLogger("postroom.sending")
 PREFIX = "server:"
 LINGER_SECONDS = 5.0
 RUN_SECONDS = 30.0
 NO_SERVER_SECONDS = 300.0
 _failure_counts: dict[int, int] = {}
+_told_troubles: dict[int, str] = {}
 
 
 async def drain(lane: str) -> datetime | None:
@@ -32,6 +35,7 @@ async def drain(lane: str) -> datetime | None:
         return None
     relay = relays.relay_of(server)
     if relay is None:
+        _tell_trouble(server, "No relay is set (RELAY_URL)")
         return await asyncio.to_thread(_hold, server, holds.NO_SERVER, NO_SERVER_SECONDS)
     await asyncio.to_thread(_recover_failed_runs)
     async with Drain(server, relay, linger_seconds=LINGER_SECONDS, run_seconds=RUN_SECONDS) as run:
@@ -41,7 +45,10 @@ async def drain(lane: str) -> datetime | None:
             await run.send()
     if run.failure is None:
         _failure_counts.pop(server.pk, None)
+        if _told_troubles.pop(server.pk, ""):
+            log.info("Mail leaves over the server %s again", server.name)
         return await asyncio.to_thread(_next_at, server)
+    _tell_trouble(server, str(run.failure))
     count = _failure_counts[server.pk] = _failure_counts.get(server.pk, 0) + 1
     return await asyncio.to_thread(_hold, server, holds.SERVER_UNREACHABLE, hold_seconds(count))
 
@@ -91,6 +98,13 @@ def _recover_failed_runs() -> None:
             recover(is_start=False)
     finally:
         connections.close_all()
+
+
+def _tell_trouble(server: MailServer, why: str) -> None:
+    """One line when trouble begins or changes, none for every try in vain."""
+    if _told_troubles.get(server.pk) != why:
+        _told_troubles[server.pk] = why
+        log.warning("Mail over the server %s waits, and no email fails by it: %s", server.name, why)
 
 
 def _next_at(server: MailServer) -> datetime | None:
