@@ -7,14 +7,15 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 import typer
 
-from postroom.commands import asking, demo_words, endpoints
+from postroom.commands import asking, demo_words, endpoints, serve
 from postroom.commands.calling import line_for
 from postroom.commands.failures import Stopped
-from postroom.workspaces.models import Member, Workspace
+from postroom.workspaces.models import Installation, Member, Workspace
 from postroom_server import config as configuration
 
 
@@ -87,12 +88,19 @@ def test_a_short_name_is_made_from_the_name(name: str, slug: str) -> None:
 
 
 @pytest.mark.django_db
-def test_the_first_start_asks_again_until_the_answers_are_good(
+def test_the_first_start_asks_only_for_the_wrong_answer_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answers = iter(["Casa", "no address", "correct horse", "Casa", "mia@casa.example", "correct horse"])
-    monkeypatch.setattr(typer, "prompt", lambda *_, **__: next(answers))
+    answers = iter(["Casa", "no address", "mia@casa.example", "short", "correct horse"])
+    asked: list[str] = []
+
+    def prompt(question: str, **_: object) -> str:
+        asked.append(question.split()[0])
+        return next(answers)
+
+    monkeypatch.setattr(typer, "prompt", prompt)
     asking.ask_for_workspace()
+    assert asked == ["Name", "Address", "Address", "Password", "Password"]
     assert Workspace.objects.get().slug == "casa"
     assert Member.objects.get().user.check_password("correct horse")
     assert "Log in as mia@casa.example" in capsys.readouterr().out
@@ -101,3 +109,15 @@ def test_the_first_start_asks_again_until_the_answers_are_good(
 def test_the_demo_writes_to_nobody_who_could_exist() -> None:
     people = [address for scene in demo_words.SCENES for _, address in scene.followers]
     assert all(address.endswith((".example", "@example.org", "@example.com")) for address in people)
+
+
+@pytest.mark.django_db
+def test_a_copy_is_said_to_capture_where_its_start_is_watched(caplog: pytest.LogCaptureFixture) -> None:
+    serve.say_capture(Installation(capturing_since=datetime(2026, 11, 21, tzinfo=UTC), capture_reason="copy"))
+    assert "looks like a copy of another installation: nothing leaves" in caplog.text
+    assert "postroom capture off" in caplog.text
+
+
+def test_an_installation_that_mails_has_nothing_to_say(caplog: pytest.LogCaptureFixture) -> None:
+    serve.say_capture(Installation(capturing_since=None))
+    assert caplog.text == ""

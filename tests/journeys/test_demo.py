@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -26,6 +27,8 @@ def test_the_demo_opens_on_a_red_envelope_and_stops_when_asked(tmp_path: Path) -
         assert any("5.1.1" in step["detail"] or "550" in step["detail"] for step in told["steps"])
         assert any(re.search(r"/records/\d+$", line) for line in demo.lines)
         assert (tmp_path / "demo-login").read_text().splitlines()[0] == "olga@demo.example"
+        suggested = [shlex.split(line) for line in demo.lines if "postroom explain em_" in line]
+        assert suggested[0] == [f"POSTROOM_DATA={tmp_path}", "postroom", "explain", failed[0]["id"]]
         posted = demo.json("inbound", "log", "--state", "posted")["data"]
         assert [line["subject"] for line in posted] == ["A chair with a loose leg"]
         begun = time.monotonic()

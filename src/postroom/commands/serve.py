@@ -107,11 +107,11 @@ def _make_ready(engine: Engine) -> Config:
     _check_relay(config["RELAY_URL"])
     engine.kinds = tuple(lane_kinds())
     opening.make_tables()
-    _say_capture(installation.recognise())
+    say_capture(installation.recognise())
     return config
 
 
-def _say_capture(row: Installation) -> None:
+def say_capture(row: Installation) -> None:
     """Nothing leaves from a copy: said where the start is watched, too."""
     from postroom.commands.capturing import installation_in_words
 
