@@ -4,7 +4,7 @@ import re
 from hashlib import sha256
 from typing import Final
 
-from postroom.wire.headers import Headers
+from postroom.wire.headers import DEFAULT_LIMITS, Headers
 from postroom.wire.threads import message_ids
 
 _CLAIMS: Final = ("Message-ID", "From", "Date", "Subject")
@@ -27,7 +27,8 @@ def identity_of(octets: bytes, headers: Headers, body: int) -> str | None:
         claims = [headers.get_all(name) for name in _CLAIMS]
         return _digest(repr(claims).encode("utf-8", "surrogatepass"), octets[body:])
     if is_named or (headers.get("Date") or "").strip():
-        return _digest(_TRACE.sub(b"", _with_lf(octets[:body])), octets[body:])
+        read = min(body, DEFAULT_LIMITS.header_block)
+        return _digest(_TRACE.sub(b"", _with_lf(octets[:read])), octets[read:])
     return None
 
 
