@@ -32,9 +32,9 @@ class Text:
     @classmethod
     def of(cls, octets: bytes, reverse_path: str) -> Text:
         """Look through the octets once. No copy gets a leading dot from a value: values are in headers."""
-        has_leading_dot = b"\n." in octets or b"\r." in octets or octets[:1] in (b".", b"%")
-        is_stuffed = not has_leading_dot and b"\n%(" not in octets and octets[-2:] == b"\r\n"
-        return cls(octets, reverse_path, is_stuffed)
+        starts = (b"\n.", b"\r.", b"\n%(")
+        has_dot = octets[:1] in (b".", b"%") or any(octets.rfind(start) >= 0 for start in starts)
+        return cls(octets, reverse_path, not has_dot and octets[-2:] == b"\r\n")
 
 
 class Copies:
