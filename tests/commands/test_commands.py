@@ -260,3 +260,12 @@ def test_the_login_of_the_demo_is_for_its_owner_only(tmp_path: Path) -> None:
 
     _write_login(tmp_path, "secret")
     assert stat.S_IMODE((tmp_path / LOGIN_FILE).stat().st_mode) == 0o600
+
+
+def test_explain_takes_the_number_that_the_page_takes(postroom: Postroom, people: Cast) -> None:
+    assert postroom(*POST, *FROM_ANA, "--to", "ben@example.org", "--body", "Hello").exit_code == 0
+    number = Message.objects.get().pk
+    address = ("--address", "ben@example.org")
+    by_number = postroom("explain", str(number), *address, "--json").json
+    assert by_number == postroom("explain", f"msg_{number}", *address, "--json").json
+    assert "msg_12 or 12" in postroom("explain", "999999").err

@@ -19,11 +19,12 @@ LONG = "a very long subject that goes on and on until nobody remembers how it be
 class Row:
     id: str = "em_1"
     subject: str = LONG
+    at: datetime = datetime(2026, 11, 21, 6, 7, tzinfo=UTC)
     names: list[str] = field(default_factory=lambda: ["a.example", "b.example"])
 
 
 def printed(capsys: pytest.CaptureFixture[str], row: Row) -> list[str]:
-    print_list([row], ("id", "subject", "names"), as_json=False)
+    print_list([row], ("id", "at", "subject", "names"), as_json=False)
     return capsys.readouterr().out.splitlines()
 
 
@@ -35,7 +36,7 @@ def test_a_row_is_one_line_of_80_columns_with_the_rest_cut(
     assert len(lines) == 3
     assert max(map(len, lines)) <= 80
     assert "…" in lines[2]
-    assert lines[2].startswith("em_1  a very long subject")
+    assert lines[2].startswith("em_1  2026-11-21 06:07  a very long")
     assert lines[2].endswith("a.example, b.example")
 
 

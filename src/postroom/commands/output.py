@@ -63,18 +63,20 @@ def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None
         return
     heads = [column.replace("_", " ").capitalize() for column in columns]
     cells = [[_cell(row[column]) for column in columns] for row in rows]
-    widths = _fitting([max(map(len, column)) for column in zip(heads, *cells, strict=True)])
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    _make_fit(widths, [not isinstance(rows[0][column], datetime) for column in columns])
     for line in (heads, ["─" * width for width in widths], *cells):
         print(_GAP.join(map(_cut, line, widths)).rstrip())
 
 
-def _fitting(widths: list[int]) -> list[int]:
-    """The widths, the widest made narrower until a line fits the terminal. What is piped keeps them."""
+def _make_fit(widths: list[int], may_be_cut: Sequence[bool]) -> None:
+    """Make the widest narrower until a line fits the terminal. Times are never cut, nor what is piped."""
     room = _room() - len(_GAP) * (len(widths) - 1)
-    fitting = list(widths)
-    while sum(fitting) > room and max(fitting) > _NARROWEST:
-        fitting[fitting.index(max(fitting))] -= 1
-    return fitting
+    while sum(widths) > room:
+        width, widest = max((width, at) for at, width in enumerate(widths) if may_be_cut[at])
+        if width <= _NARROWEST:
+            return
+        widths[widest] -= 1
 
 
 def _room() -> int:
