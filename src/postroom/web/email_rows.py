@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -84,14 +85,22 @@ def matching(member: Member, *, state: str, wanted: str, before: str | None = No
 
     Enough for one page: at most so many rows of each state as a page has, those before the id `before`.
     """
-    states = [state] if state in State.values else list(TABS if wanted else QUEUED)
-    parts = [older(of_state(member, each), before) for each in states]
     if wanted:
-        addresses, messages = _addresses(member, wanted), _messages(member, wanted)
-        by_address = [part.filter(address_id__in=addresses) for part in parts]
-        parts = by_address + [part.filter(message_id__in=messages) for part in parts]
-    found = {pk for part in parts for pk in part.order_by("-pk").values_list("pk", flat=True)[: SIZE + 1]}
+        parts = _of_search(member, wanted, [state] if state in State.values else TABS)
+    else:
+        parts = [of_state(member, each) for each in ([state] if state in State.values else QUEUED)]
+    pages = [older(part, before).order_by("-pk").values_list("pk", flat=True)[: SIZE + 1] for part in parts]
+    found = {pk for page in pages for pk in page}
     return Email.objects.for_member(member).filter(pk__in=heapq.nlargest(SIZE + 1, found))
+
+
+def _of_search(member: Member, wanted: str, states: Sequence[str]) -> list[QuerySet[Email]]:
+    """By address and by message: the workspace is not named again, so that their indexes are used."""
+    rows = Email.objects.filter(Q(is_listed=True) | Q(state=State.SENT), state__in=states)
+    return [
+        rows.filter(address_id__in=_addresses(member, wanted)),
+        rows.filter(message_id__in=_messages(member, wanted)),
+    ]
 
 
 def _addresses(member: Member, wanted: str) -> list[int]:
