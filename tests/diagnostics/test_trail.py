@@ -110,6 +110,14 @@ def test_a_waiting_mail_says_until_when_and_why(people: Cast, message: Message) 
     assert told.button == "Send Now"
 
 
+def test_a_hold_whose_time_has_come_is_over(people: Cast, message: Message) -> None:
+    lane = Lane.objects.filter(pk=mailed(message, people.ben).lane_id)
+    lane.update(held_until=datetime(2020, 1, 1, tzinfo=UTC), held_because="server_unreachable")
+    steps = [step.what for step in trail(message, "ben@example.org").steps]
+    assert "Held no longer: it goes now" in steps
+    assert not any(step.startswith("Held until") for step in steps)
+
+
 def test_a_held_mail_says_because_of_what(people: Cast, message: Message) -> None:
     email = mailed(message, people.ben)
     Lane.objects.filter(pk=email.lane_id).update(

@@ -16,7 +16,7 @@ from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
 from postroom.diagnostics.verdict import Verdict, verdict_on_email, verdict_without_email
 from postroom.incoming.models import ReceivedEmail, ReceivedState
-from postroom.outgoing.models import Attempt, Email, State
+from postroom.outgoing.models import Attempt, Email, Lane, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +146,15 @@ def _email_steps(email: Email) -> Iterator[Step]:
     }
     yield Step(email.created_at, why, f"{email.address.addr_spec} · {queued}")
     if email.state == State.OUTGOING and email.lane.held_until is not None:
-        held = _("Held until %(time)s") % {"time": _when(email.lane.held_until)}
-        yield Step(timezone.now(), held, wording.why_held(email.lane.held_because))
+        yield _hold(email.lane, email.lane.held_until, timezone.now())
     if email.ignored_at is not None:
         yield Step(email.ignored_at, _("The failure was ignored"))
+
+
+def _hold(lane: Lane, until: datetime, now: datetime) -> Step:
+    if until <= now:
+        return Step(now, _("Held no longer: it goes now"))
+    return Step(now, _("Held until %(time)s") % {"time": _when(until)}, wording.why_held(lane.held_because))
 
 
 def _attempt(attempt: Attempt) -> Step:
