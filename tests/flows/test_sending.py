@@ -216,7 +216,7 @@ def test_an_email_that_is_kept_when_sent_stays_on_the_queue_page(people: Cast, s
 def test_urgent_mail_overtakes_bulk_that_waits_for_a_slow_answer(
     people: Cast, settings: Any, data_folder: Path
 ) -> None:
-    queue(people.workspace, [f"slow{n}@example.org" for n in range(60)], stream=Stream.BULK)
+    queue(people.workspace, [f"slow{n}@example.org" for n in range(600)], stream=Stream.BULK)
     door = RelayDoor()
 
     def post() -> None:
@@ -266,7 +266,7 @@ def test_outcomes_that_could_not_be_written_are_recovered_from_the_journal(
 def test_what_is_claimed_and_not_sent_is_given_back_when_the_drain_is_cancelled(
     people: Cast, settings: Any
 ) -> None:
-    slow = queue(people.workspace, [f"slow{n}@example.org" for n in range(60)])
+    slow = queue(people.workspace, [f"slow{n}@example.org" for n in range(600)])
     name = lane_of(slow[0])
 
     async def story() -> None:
