@@ -1,5 +1,6 @@
 """The data folder: made at the first start, and known to be usable before anything is done in it."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -14,24 +15,32 @@ _WRITTEN = (
     "logs/postroom.log",
     "storage",
 )
+_DATABASE = ("postroom.sqlite3", "postroom.sqlite3-wal", "postroom.sqlite3-shm")
+_FOR_OTHERS = 0o077
 _REMEDY = "or name another folder with POSTROOM_DATA"
 
 
 def prepare(config: Config) -> Path:
-    """Make the data folder if there is none, and return it. Raises FolderUnusable with the remedy."""
+    """Make the data folder if there is none, and return it. Raises FolderUnusable with the remedy.
+
+    What this process makes from here on is for its own user alone.
+    """
+    os.umask(_FOR_OTHERS)
     folder = config.data
     if folder.exists() and not folder.is_dir():
         raise FolderUnusable(
             f"POSTROOM_DATA names {folder}, which is a file. Name a folder with POSTROOM_DATA."
         )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise FolderUnusable(
             f"The data folder {folder} cannot be made ({error.strerror}). Make it for this user, {_REMEDY}."
         ) from error
     for path in (folder, *(folder / name for name in _WRITTEN)):
         _check_writable(path)
+    if (folder / "secret.key").exists():  # otherwise it may be a folder that is shared on purpose
+        _close_to_others(folder)
     return folder
 
 
@@ -41,6 +50,14 @@ def is_untouched(config: Config) -> bool:
     if config["DATABASE_URL"] or (data.exists() and not data.is_dir()):
         return False
     return not data.exists() or not (config["POSTROOM_SECRET_KEY"] or (data / "secret.key").exists())
+
+
+def _close_to_others(folder: Path) -> None:
+    for path in (folder, *(folder / name for name in _DATABASE)):
+        with contextlib.suppress(OSError):  # gone meanwhile, or a file system that keeps no modes
+            found = path.stat()
+            if found.st_uid == os.geteuid() and found.st_mode & _FOR_OTHERS:
+                path.chmod(found.st_mode & 0o7700)
 
 
 def _check_writable(path: Path) -> None:

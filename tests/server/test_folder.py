@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,54 @@ from postroom_server import folder
 from postroom_server.config import Config, FolderUnusable
 
 
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def mode_of(path: Path) -> str:
+    return f"{path.stat().st_mode & 0o777:o}"
+
+
 def config_of(data: Path, **settings: str) -> Config:
     return configuration.load({"POSTROOM_DATA": str(data), **settings})
 
 
 def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
     assert folder.prepare(config_of(tmp_path / "a" / "b")).is_dir()
+
+
+def test_a_new_folder_and_what_is_made_in_it_is_for_its_user_alone(tmp_path: Path) -> None:
+    made = folder.prepare(config_of(tmp_path / "new"))
+    (made / "logs").mkdir()
+    (made / "logs" / "postroom.log").touch()
+    assert [mode_of(path) for path in (made, made / "logs", made / "logs" / "postroom.log")] == [
+        "700",
+        "700",
+        "600",
+    ]
+
+
+def test_an_earlier_folder_of_ours_is_closed_to_others(tmp_path: Path) -> None:
+    made = tmp_path / "old"
+    made.mkdir(mode=0o755)
+    for name in ("secret.key", "postroom.sqlite3"):
+        (made / name).touch(mode=0o644)
+    folder.prepare(config_of(made))
+    assert (mode_of(made), mode_of(made / "postroom.sqlite3")) == ("700", "600")
+
+
+def test_a_folder_that_was_given_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = tmp_path / "given"
+    given.mkdir(mode=0o755)
+    folder.prepare(config_of(given))
+    assert mode_of(given) == "755"
+    (given / "secret.key").touch()
+    monkeypatch.setattr(os, "geteuid", lambda: given.stat().st_uid + 1)
+    folder.prepare(config_of(given))
+    assert mode_of(given) == "755"
 
 
 def test_a_file_in_its_place_is_named(tmp_path: Path) -> None:
