@@ -18,9 +18,10 @@ from postroom.flows.receiving import Arrival, Caller, FrontDoor, check_recipient
 from postroom.incoming import log
 from postroom.incoming.lookup import Addresses
 from postroom.incoming.models import ReceivedEmail, ReceivedState, SpooledMail
+from postroom.outgoing.models import Email
 from postroom.smtp.door import Session, Transaction
 from postroom.workspaces import tokens
-from tests.flows.arrivals import BEN, DOMAIN, alias, brought, letter, states
+from tests.flows.arrivals import BEN, DOMAIN, alias, brought, letter, reply_address, said, states
 from tests.people import Cast, cast
 
 # Taking.
@@ -269,3 +270,28 @@ def test_addresses_are_looked_up_within_their_own_workspace(people: Cast, sales:
     assert Addresses().alias(facts, "sales") is None
     own = tokens.signer(people.workspace.pk).reply(people.record.pk)
     assert Addresses().token(facts, own) is None
+
+
+# Our own mail comes back.
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_our_own_mail_that_a_forwarder_brings_back_is_refused(people: Cast, is_marked: bool) -> None:
+    message = said(people)
+    own = {"References": message.message_id}
+    if is_marked:
+        email = Email.objects.filter(message=message)[0]
+        own["X-Postroom-Copy"] = tokens.signer(people.workspace.pk).copy_mark(email.pk)
+    else:
+        own["Message-ID"] = message.message_id
+    answer = receive(brought(letter(to=reply_address(people), **own), reply_address(people)))
+    assert str(answer).startswith("554 5.4.6")
+    row = ReceivedEmail.objects.get()
+    assert (row.state, row.reason) == (ReceivedState.REFUSED, "loop")
+
+
+def test_an_answer_to_our_mail_is_not_taken_for_our_mail(people: Cast) -> None:
+    neighbours_mark = tokens.signer(cast("neighbour").workspace.pk).copy_mark(1)
+    address = reply_address(people)
+    answer = letter(to=address, In_Reply_To=said(people).message_id, X_Postroom_Copy=neighbours_mark)
+    assert receive(brought(answer, address)).code == 250

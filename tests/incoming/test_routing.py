@@ -73,6 +73,9 @@ class Cabinet:
     def thread_of(self, references: Sequence[str]) -> Thread | None:
         return THREAD if "<ours@demo.example>" in references else None
 
+    def is_own_mail(self, message_id: str, copy_mark: str) -> bool:
+        return message_id == "<ours@demo.example>"
+
     def thread_of_record(self, record_id: int) -> Thread | None:
         return None if self.is_revoked else Thread(None, record_id, "sale.order")
 

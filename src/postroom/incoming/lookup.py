@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from postroom.conversations.models import Alias, Contact, Follower, Message, Record
+from postroom.conversations.models.messages import Kind
 from postroom.incoming.models import ReceivedEmail, ReceivedState
 from postroom.incoming.places import AliasFacts, DomainFacts
 from postroom.incoming.routing import OPENINGS_WINDOW_SECONDS, IsBounce, IsReply, OpensRecord, Thread
@@ -18,6 +20,7 @@ from postroom.workspaces.models import MailDomain
 
 OWN_MODEL = "postroom.workspace"
 OPENING = "alias:"
+_MINTED = re.compile(r"<[0-9a-f]{32}@[^@>]+>")
 
 
 def target_of(verdict: IsBounce | IsReply | OpensRecord) -> str:
@@ -89,6 +92,22 @@ class WorkspaceFiles:
             id_aliases__workspace_id=self.workspace_id, id_aliases__alias__in=references
         )
         return list(renamed.values_list("pk", flat=True))
+
+    def is_own_mail(self, message_id: str, copy_mark: str) -> bool:
+        """Did this workspace send the mail that has this Message-ID or this mark of one recipient's copy?
+
+        What came in keeps its author's Message-ID, so that one alone does not make it ours.
+        """
+        if copy_mark and tokens.signer(self.workspace_id).recognise_copy(copy_mark) is not None:
+            return True
+        if not message_id:
+            return False
+        rows = Message.objects.filter(workspace_id=self.workspace_id)
+        if not _MINTED.fullmatch(message_id):
+            rows = rows.exclude(kind=Kind.EMAIL)
+        return (
+            rows.filter(message_id=message_id).exists() or rows.filter(id_aliases__alias=message_id).exists()
+        )
 
     def thread_of_record(self, record_id: int) -> Thread | None:
         """The record of a reply address; None if it is gone or its reply address was revoked."""

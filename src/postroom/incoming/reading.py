@@ -9,6 +9,7 @@ from postroom.incoming.places import Place
 from postroom.incoming.routing import Incoming
 from postroom.wire.address import Mailbox
 from postroom.wire.automatic import why_automatic
+from postroom.wire.compose import COPY_HEADER
 from postroom.wire.dsn import DeliveryReport, read_report
 from postroom.wire.headers import Headers, Limits, read_header_block
 from postroom.wire.identity import identity_of
@@ -62,6 +63,8 @@ class FirstLook:
             why_automatic=self.why_automatic,
             is_report=self.report is not None,
             names_failed_recipient="X-Failed-Recipients" in self.headers,
+            message_id=self.message_id,
+            copy_mark=self.headers.get(COPY_HEADER) or "",
             is_robot_answer=why_automatic(self.headers, "somebody") in _ROBOT_ANSWERS,
         )
 

@@ -28,6 +28,7 @@ ONLY_REPLIES = answer(550, "5.1.1", "This address only collects replies; write t
 ONLY_REPORTS = answer(550, "5.1.1", "This address only takes delivery reports")
 NO_AUTOMATIC = answer(550, "5.7.1", "Automatic mail does not open anything at this address")
 TOO_MANY_HOPS = answer(550, "5.4.6", "Too many hops, this mail goes round in a circle")
+CAME_BACK = answer(554, "5.4.6", "Our own mail came back")
 TOO_MANY_OPENINGS = answer(451, "4.7.0", "Too many new mails from this sender, try again later")
 TROUBLE = answer(451, "4.3.0", "Trouble on our side, try again later")
 _NOT_ALLOWED = {

@@ -26,6 +26,7 @@ class Incoming:
     `is_report`: it is a delivery status notification (RFC 3464). `names_failed_recipient`: an old-fashioned
     bounce that is none. `is_robot_answer`: its headers say that a robot answers for a person. All
     addresses are normalised; `sender` is empty if From holds none, `author` is it as the log keeps it.
+    `message_id` and `copy_mark` are its own, empty without: they say whether it is a mail of ours.
     """
 
     sender: str
@@ -39,6 +40,8 @@ class Incoming:
     is_report: bool = False
     names_failed_recipient: bool = False
     is_robot_answer: bool = False
+    message_id: str = ""
+    copy_mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,9 @@ class Files(Protocol):
 
     def thread_of(self, references: Sequence[str]) -> Thread | None:
         """The newest message with a record that one of these Message-IDs names."""
+
+    def is_own_mail(self, message_id: str, copy_mark: str) -> bool:
+        """Did this workspace send the mail that has this Message-ID or this mark of one recipient's copy?"""
 
     def thread_of_record(self, record_id: int) -> Thread | None:
         """The record of a reply address; None if it is gone or its reply address was revoked."""
@@ -125,14 +131,15 @@ Verdict = IsBounce | IsReply | OpensRecord | Refused
 def route(mail: Incoming, files: Files) -> list[Verdict]:
     """Decide; there is always at least one verdict, and several aliases in one mail make one each.
 
-    In this order: a mail that goes in circles, a delivery report, a reply by its address, a reply by its
-    references, aliases, the catchall alone, nothing.
+    In this order: a mail that goes in circles, a delivery report, a mail of our own, a reply by its
+    address, a reply by its references, aliases, the catchall alone, nothing.
     """
     thread = files.thread_of(mail.references)
     forwarded_to = _forwarded_to(mail, thread)
     return (
         _circling(mail)
         or _bounce(mail)
+        or _own_mail(mail, files)
         or _reply_by_address(mail, thread, files)
         or ([] if forwarded_to else _reply_by_references(mail, thread, files))
         or _by_aliases(mail, forwarded_to or _aliases_of(mail), files)
@@ -174,6 +181,13 @@ def _bounce(mail: Incoming) -> list[Verdict]:
         is_provisional = all(place.is_provisional for place in mail.places)
         return [IsBounce(token, _addressed(mail), is_provisional=is_provisional)]
     return []
+
+
+def _own_mail(mail: Incoming, files: Files) -> list[Verdict]:
+    """Somebody forwarded our mail back to us: posted again, it would go round for ever."""
+    if not files.is_own_mail(mail.message_id, mail.copy_mark):
+        return []
+    return [Refused(replies.CAME_BACK, "loop", _addressed(mail))]
 
 
 def _is_bounce_address(mail: Incoming) -> bool:
