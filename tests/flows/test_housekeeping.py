@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.core.files.storage import default_storage
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage, default_storage
 from django.utils import timezone
 
+from postroom.conversations import storage
 from postroom.flows import housekeeping
 from postroom.flows.lanes import lane_kinds
 from postroom.incoming.models import ReceivedEmail, SpooledMail
@@ -36,6 +40,30 @@ def test_spooled_octets_move_to_the_storage_once_the_mail_is_posted(people: Cast
     assert (posted.octets, bytes(waiting.octets or b"")) == (None, b"later")
     with default_storage.open(posted.storage_name) as file:
         assert file.read() == b"hello"
+
+
+def test_octets_stay_in_the_table_until_a_full_disk_has_room_again(
+    people: Cast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files = FileSystemStorage(tmp_path)
+    monkeypatch.setattr(storage, "default_storage", files)
+    mail = SpooledMail.objects.create(workspace=people.workspace, digest="ab12", size=5, octets=b"hello")
+    files.save(mail.storage_name, ContentFile(b"he"))  # what an earlier full disk left
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", no_space)
+        with pytest.raises(OSError, match="No space"):
+            housekeeping.move_spooled()
+    mail.refresh_from_db()
+    assert bytes(mail.octets or b"") == b"hello"
+    assert housekeeping.move_spooled() == 1
+    mail.refresh_from_db()
+    assert mail.octets is None
+    with files.open(mail.storage_name) as file:
+        assert file.read() == b"hello"
+
+
+def no_space(number: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
+from django.core.files.storage import FileSystemStorage, default_storage
 
 from postroom.conversations.models import Attachment
 from postroom.conversations.sanitise import showable
+from postroom.wire.characters import one_line
 
 _CONTENT_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*")
 _BIDI_OVERRIDES = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f]")
@@ -28,9 +33,7 @@ class Upload:
     @property
     def clean_name(self) -> str:
         """The name without folders, controls and characters that make it look like another."""
-        bare = re.split(r"[/\\]", _BIDI_OVERRIDES.sub("", showable(self.name)).replace("\n", " "))[-1].strip(
-            " ."
-        )
+        bare = re.split(r"[/\\]", one_line(_BIDI_OVERRIDES.sub("", self.name)))[-1].strip(" .")
         stem, dot, ending = bare.rpartition(".")
         return (bare if len(bare) <= 200 else f"{stem[:180]}{dot}{ending[:19]}"[:200]) or "attachment"
 
@@ -51,13 +54,77 @@ def keep(workspace_id: int, upload: Upload) -> Attachment:
         digest=hashlib.sha256(upload.content).hexdigest(),
         content_id=showable(upload.content_id).strip("<> ")[:255],
     )
-    if not default_storage.exists(attachment.storage_name):
-        _write(attachment.storage_name, upload.content)
+    put(attachment.storage_name, upload.content)
     return attachment
 
 
-def _write(name: str, content: bytes) -> None:
-    written = default_storage.save(name, ContentFile(content))
+def put(name: str, octets: bytes) -> None:
+    """Have exactly these octets in the storage under the name; what else lies there is replaced.
+
+    Returns only once they can be read back, from files only once they are on the disk. Raises OSError (or
+    what the storage raises) otherwise; then they may not be dropped anywhere else. In files a failed write
+    leaves nothing behind.
+    """
+    storage = default_storage
+    if isinstance(storage, FileSystemStorage):
+        path = Path(storage.path(name))
+        if not _holds(name, octets):
+            _write_file(path, octets, mode=storage.file_permissions_mode)
+        for folder in _folders_of(path, Path(storage.path(""))):
+            _sync_folder(folder)
+    elif not _holds(name, octets):
+        _save(name, octets)
+    if not _holds(name, octets):
+        raise OSError(f"The storage did not keep {name} as it was written.")
+
+
+def _holds(name: str, octets: bytes) -> bool:
+    """Is the name there with these octets? A file that a full disk cut short is not."""
+    if not default_storage.exists(name) or default_storage.size(name) != len(octets):
+        return False
+    digest = hashlib.sha256()
+    with default_storage.open(name) as file:
+        for chunk in file.chunks():
+            digest.update(chunk)
+    return digest.digest() == hashlib.sha256(octets).digest()
+
+
+def _write_file(path: Path, octets: bytes, *, mode: int | None) -> None:
+    """Write beside the final name and rename, so that under the final name there is all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(number, "wb") as file:
+            file.write(octets)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(beside, 0o644 if mode is None else mode)
+        os.replace(beside, path)
+    except BaseException:  # a process that is being ended leaves nothing behind either
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def _folders_of(path: Path, top: Path) -> Iterator[Path]:
+    """The folder of a file and those above it up to the storage's own: each may just have been made."""
+    for folder in path.parents:
+        yield folder
+        if folder == top:
+            return
+
+
+def _sync_folder(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _save(name: str, octets: bytes) -> None:
+    """Save into a storage that is no folder of ours, in place of what was there."""
+    default_storage.delete(name)
+    written = default_storage.save(name, ContentFile(octets))
     if written != name:  # somebody else wrote the same octets in the same moment
         default_storage.delete(written)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 from django.db import connections
+from django.db.models import QuerySet
 from django.utils import timezone
 
+from postroom.conversations import storage
 from postroom.engine import LaneKind
 from postroom.flows import sending
+from postroom.flows.submitting import SECRET_LAYOUT
 from postroom.incoming.models import ReceivedState, SpooledMail
 from postroom.outgoing.models import Email, Rendition, State
 from postroom.workspaces.models import IdempotentRequest
@@ -39,23 +40,25 @@ KIND = LaneKind(LANE, drain, due)
 def _tidy() -> None:
     try:
         sending.recover(is_start=False)
-        move_spooled()
         drop_renditions()
+        drop_secrets()
         drop_requests()
+        move_spooled()  # last, because a full disk stops it, and the others make room
     finally:
         connections.close_all()
 
 
 def move_spooled() -> int:
-    """Move the octets of posted mails from the table into the storage; return how many were moved."""
+    """Move the octets of posted mails from the table into the storage; return how many were moved.
+
+    They leave the table only once the storage has all of them. Raises OSError if it does not take them.
+    """
     unposted = SpooledMail.objects.filter(received__state=ReceivedState.STORED)
     rows = (
         SpooledMail.objects.filter(octets__isnull=False).exclude(pk__in=unposted).order_by("pk")[:SPOOL_STEP]
     )
     for spooled in rows:
-        octets = bytes(spooled.octets or b"")
-        if not default_storage.exists(spooled.storage_name):
-            default_storage.save(spooled.storage_name, ContentFile(octets))
+        storage.put(spooled.storage_name, bytes(spooled.octets or b""))
         SpooledMail.objects.filter(pk=spooled.pk).update(octets=None)
     return len(rows)
 
@@ -65,7 +68,21 @@ def drop_renditions() -> int:
     open_states = Email.objects.filter(state=State.OUTGOING) | Email.objects.failed()
     old = Rendition.objects.filter(created_at__lt=timezone.now() - RENDITIONS_KEPT)
     settled = old.exclude(pk__in=open_states.filter(rendition__in=old).values("rendition_id"))
-    chosen = list(settled.order_by("pk").values_list("pk", flat=True)[:STEP])
+    return _drop(settled)
+
+
+def drop_secrets() -> int:
+    """Drop the octets of mail that only its recipients may read once none of it waits; return how many went.
+
+    What failed goes too: it cannot be sent again, and nobody can send it to another address.
+    """
+    secret = Rendition.objects.filter(layout=SECRET_LAYOUT)
+    waiting = Email.objects.filter(state=State.OUTGOING, rendition__in=secret)
+    return _drop(secret.exclude(pk__in=waiting.values("rendition_id")))
+
+
+def _drop(renditions: QuerySet[Rendition]) -> int:
+    chosen = list(renditions.order_by("pk").values_list("pk", flat=True)[:STEP])
     Email.objects.filter(rendition_id__in=chosen).update(rendition=None)
     Rendition.objects.filter(pk__in=chosen).delete()
     return len(chosen)
