@@ -239,7 +239,9 @@ def test_a_line_without_end_is_cut(run: Run[None]) -> None:
     run(scenario())
 
 
-SMALL = ListenerLimits(content_octets=1000, held_octets=3000, recipients=3, errors=3, junk=5)
+SMALL = ListenerLimits(
+    content_octets=1000, held_octets=3000, recipients=3, errors=3, junk=5, excess_recipients=9
+)
 
 
 @pytest.mark.parametrize("declared", [b"", b" SIZE=10"])
@@ -299,11 +301,26 @@ def test_recipients_beyond_the_limit_wait_for_another_transaction(run: Run[None]
         door = OpenDoor()
         async with visiting(door, SMALL) as guest:
             await guest.begin(3)
-            answers = [await guest.say(b"RCPT TO:<x@demo.example>\r\n") for _ in range(3)]
+            answers = [await guest.say(b"RCPT TO:<x@demo.example>\r\n") for _ in range(9)]
             assert all(answer.startswith(b"452 4.5.3 ") for answer in answers)
             guest.write(b"RCPT TO:<x@demo.example>\r\n" * 3)
             assert b"421 4.7.0 " in await guest.all()
         assert len(door.asked) == 3
+
+    run(scenario())
+
+
+def test_a_mail_to_three_thousand_is_taken_for_the_first_hundred(run: Run[None]) -> None:
+    async def scenario() -> None:
+        door = OpenDoor()
+        async with visiting(door) as guest:
+            await guest.begin(0)
+            guest.write(b"RCPT TO:<x@demo.example>\r\n" * 3000)
+            answers = [await guest.say(b"") for _ in range(3000)]
+            assert [answer[:3] for answer in answers] == [b"250"] * 100 + [b"452"] * 2900
+            assert (await guest.say(b"DATA\r\n")).startswith(b"354 ")
+            assert (await guest.say(b"hi\r\n.\r\n")).startswith(b"250 ")
+        assert len(door.mails) == 1
 
     run(scenario())
 

@@ -20,9 +20,10 @@ class HangUp(Exception):
 class ListenerLimits:
     """How much a stranger may ask for. Beyond it the answer is 4yz or 5yz, and memory stays bounded.
 
-    `held_octets` bounds the content of all unfinished mails together. `errors` bounds wrong commands
-    and `junk` those without mail (NOOP, RSET, VRFY ...) since the last accepted mail. A content that
-    arrives slower than `least_octets_per_second` is cut after `slow_start_seconds`.
+    `held_octets` bounds the content of all unfinished mails together. `errors` bounds wrong commands,
+    `junk` those without mail (NOOP, RSET, VRFY ...) and `excess_recipients` those that are put off to
+    another transaction, each since the last accepted mail. A content that arrives slower than
+    `least_octets_per_second` is cut after `slow_start_seconds`.
     """
 
     content_octets: int = 50 * MIB
@@ -30,6 +31,7 @@ class ListenerLimits:
     line_octets: int = 2048
     buffer_octets: int = 256 * 1024
     recipients: int = 100
+    excess_recipients: int = 10_000
     errors: int = 20
     junk: int = 100
     connections: int = 400

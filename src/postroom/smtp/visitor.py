@@ -54,9 +54,8 @@ class Visitor(asyncio.Protocol):
         self.replies: list[bytes] = []
         self.transaction: Transaction | None = None
         self.content: bytearray | None = None
-        self.held_octets = self.content_octets = self.error_count = self.junk_count = (
-            self.discarded_octets
-        ) = 0
+        self.held_octets = self.content_octets = self.error_count = self.junk_count = 0
+        self.discarded_octets = self.excess_count = 0
         self.is_oversized = self.has_no_room = False
         self.is_busy = self.is_paused = self.is_over = self.is_counted = False
         self.is_writable = True
@@ -215,7 +214,7 @@ class Visitor(asyncio.Protocol):
         if isinstance(forward_path, bytes):
             return self.wrong(forward_path)
         if len(transaction.forward_paths) >= self.limits.recipients:
-            return self.wrong(canned.TOO_MANY_RECIPIENTS)
+            return self.postpone()
 
         def then(answer: Reply) -> None:
             if answer.outcome is Outcome.ACCEPTED:
@@ -225,6 +224,13 @@ class Visitor(asyncio.Protocol):
             self.pass_on(answer)
 
         return self.consult(lambda: self.house.door.recipient(self.session, forward_path), then)
+
+    def postpone(self) -> None:
+        """Answer a recipient beyond the limit: no error of the client's (RFC 5321 §4.5.3.1.10)."""
+        self.excess_count += 1
+        self.say(canned.TOO_MANY_RECIPIENTS)
+        if self.excess_count > self.limits.excess_recipients:
+            self.leave(canned.TOO_MANY_ERRORS)
 
     def data(self, argument: bytes) -> None:
         transaction = self.transaction
@@ -338,7 +344,7 @@ class Visitor(asyncio.Protocol):
     def content_answered(self, answer: Reply) -> None:
         if answer.outcome is Outcome.ACCEPTED:
             self.session.accepted_count += 1
-            self.error_count = self.junk_count = 0
+            self.error_count = self.junk_count = self.excess_count = 0
         self.pass_on(answer)
         if self.house.is_stopping:
             self.leave(canned.CLOSING)
