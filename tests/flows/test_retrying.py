@@ -149,6 +149,15 @@ def test_a_correction_that_cannot_be_used_changes_nothing(people: Cast, wanted: 
     assert not Event.objects.filter(kind__startswith="email.").exists()
 
 
+@pytest.mark.parametrize("local_part", ["admin", "catchall", "bounce", "notifications"])
+def test_an_address_is_not_corrected_to_one_that_leads_back_here(people: Cast, local_part: str) -> None:
+    [ben] = failed(people, "ben@example.org")
+    wanted = f"{local_part}@{people.domain.domain}"
+    with pytest.raises(RequestRefused, match="leads back here"):
+        retrying.send_and_close(ben.message, people.ana, again={ben.pk: wanted})
+    assert state_of(ben) == "failed"
+
+
 def test_only_admins_the_author_and_the_responsible_may_correct(people: Cast) -> None:
     [ben] = failed(people, "ben@example.org")
     dan = join(people.workspace, "dan@demo.example", "Dan Rus")

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from postroom import engine
 from postroom.conversations.models import Address, Contact, Message, Notification
+from postroom.conversations.recipients import own_addresses
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
 from postroom.outgoing import holds, tallies
@@ -192,6 +193,11 @@ def _correct(email: Email, wanted: str, by: Member, *, is_for_contact: bool) -> 
     if not may_correct(by, email):
         raise RequestRefused(
             _("Only an administrator, the author or the responsible may correct this address.")
+        )
+    if after in own_addresses(email.workspace_id):
+        raise RequestRefused(
+            _("%(address)s leads back here. Leave this one out, or correct it to another address.")
+            % {"address": after}
         )
     address = Address.objects.get_or_create(workspace_id=email.workspace_id, addr_spec=after)[0]
     if Email.objects.filter(message_id=email.message_id, address=address).exists():
