@@ -50,11 +50,23 @@ _SILENT_TAGS = {
     "textarea",
 }
 _URL_SCHEMES = {"http", "https", "mailto", "tel", "cid"}
+# A browser would look for anything else here, in our own pages: also for https:page, without slashes.
+_LEADS_ELSEWHERE = re.compile(r"https?:[/\\]{2}|mailto:|tel:|cid:|#", re.IGNORECASE)
+_PASSED_OVER_IN_URLS = re.compile(r"^[\x00-\x20]+|[\t\r\n]")
+
+
+def _not_to_our_pages(_: str, attribute: str, value: str) -> str | None:
+    if attribute not in ("href", "src"):
+        return value
+    return value if _LEADS_ELSEWHERE.match(_PASSED_OVER_IN_URLS.sub("", value)) else None
+
+
 _cleaner = nh3.Cleaner(
     tags=set(_TAGS.split()),
     clean_content_tags=_SILENT_TAGS,
     attributes=_ATTRIBUTES,
     url_schemes=_URL_SCHEMES,
+    attribute_filter=_not_to_our_pages,
     filter_style_properties=set(_STYLES.split()),
     link_rel="noopener noreferrer nofollow",
     strip_comments=True,
