@@ -1,11 +1,17 @@
 """The way in."""
 
+import email
+import email.policy
+
 from django.conf import settings
-from django.core import mail
 from django.test import Client
 from django.urls import reverse
 
-from tests.people import PASSWORD, Cast
+from postroom.conversations.models import Message
+from postroom.flows import housekeeping
+from postroom.outgoing.models import Email, Rendition
+from postroom.workspaces import logins
+from tests.people import PASSWORD, Cast, cast
 
 
 def test_nobody_signs_up(db: None, client: Client) -> None:
@@ -51,8 +57,8 @@ def test_a_password_is_set_anew_through_a_mailed_link(people: Cast, client: Clie
     client.post(
         reverse("account_reset_password"), {"email": "ana@demo.example"}, headers={"host": "evil.example"}
     )
-    [letter] = mail.outbox
-    link = next(word for word in letter.body.split() if word.startswith("http"))
+    letter = email.message_from_bytes(bytes(Rendition.objects.get().octets), policy=email.policy.default)
+    link = next(word for word in letter.get_content().split() if word.startswith("http"))
     assert link.startswith(settings.POSTROOM_BASE_URL)
     page = client.get(link.removeprefix(settings.POSTROOM_BASE_URL), follow=True).content.decode()
     assert "Set your password" in page
@@ -65,3 +71,24 @@ def test_nobody_learns_who_has_a_login(people: Cast, client: Client) -> None:
         for address in ("ana@demo.example", "stranger@example.net")
     ]
     assert answers[0] == answers[1]
+
+
+def test_nobody_reads_the_link_of_somebody_else(people: Cast, client: Client) -> None:
+    """It stays in the person's own workspace, which keeps the subject; the octets go once it is sent."""
+    neighbours = cast("neighbour")
+    client.post(reverse("account_reset_password"), {"email": "ana@neighbour.example"})
+    message = Message.objects.get()
+    assert message.workspace == neighbours.workspace
+    assert message.text.strip() == message.subject == "Your link to a new password"
+    assert "http" not in message.body
+    assert housekeeping.drop_secrets() == 0
+    Email.objects.update(state="sent")
+    assert housekeeping.drop_secrets() == 1
+    assert Email.objects.get().rendition is None
+
+
+def test_a_login_without_a_workspace_gets_no_link(people: Cast, client: Client) -> None:
+    """There is nothing it could log in to, and no workspace that may hold its mail."""
+    logins.make_user("nobody@example.net", PASSWORD)
+    client.post(reverse("account_reset_password"), {"email": "nobody@example.net"})
+    assert not Message.objects.exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import transaction
 from django.db.models import F, OuterRef, QuerySet, Subquery
@@ -31,6 +31,7 @@ from postroom.workspaces.models import MailDomain, Member, Workspace
 from postroom.workspaces.walls import refuse_strangers
 
 LONGEST_LIST = 10_000
+SECRET_LAYOUT = "secret"  # of octets that are dropped as soon as nobody waits for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,14 @@ def submit(
     member: Member,
     record: Record | None = None,
     stream: Stream | str = Stream.URGENT,
+    shown: str | None = None,
 ) -> Message:
     """Send a ready-made mail to every forward-path, each with an Email of its own.
 
     The octets stay as they are, but for the header block: Bcc goes, a missing Message-ID or Date is added,
     and a From on a domain that is not the workspace's becomes the default From, with the author's address
     as Reply-To. Bounces come back to us, whatever `reverse_path` says; it only stands in for a missing From.
+    `shown` is kept instead of what the mail says, for a mail that only its recipients may read.
     Raises PostRefused, AddressError or AcrossTheWall, each with nothing stored.
     """
     refuse_strangers(workspace, [member, record])
@@ -65,11 +68,13 @@ def submit(
     domain = origin.default_domain(workspace)
     sender = _sender(workspace, domain, parsed, reverse_path=reverse_path, member=member)
     message_id = parsed.message_id or mint_message_id(uuid.uuid4().hex, domain.domain)
-    attachments = _kept_files(workspace, parsed)
+    kept = parsed if shown is None else replace(parsed, html=None, text=shown, attachments=[])
+    attachments = _kept_files(workspace, kept)
+    layout = "literal" if shown is None else SECRET_LAYOUT
     with transaction.atomic():
-        message = _write(workspace, parsed, message_id, sender=sender, record=record, stream=str(stream))
+        message = _write(workspace, kept, message_id, sender=sender, record=record, stream=str(stream))
         Attachment.objects.bulk_create(_hung_on(message, attachments))
-        _tell(message, _template(raw, parsed, message_id, sender=sender), recipients)
+        _tell(message, _template(raw, parsed, message_id, sender=sender), recipients, layout)
     return message
 
 
@@ -154,9 +159,9 @@ def _template(raw: bytes, parsed: ParsedEmail, message_id: str, *, sender: _Send
     return raw_mail.template_of(raw, added=added, dropped=dropped)
 
 
-def _tell(message: Message, template: raw_mail.Template, recipients: list[str]) -> None:
+def _tell(message: Message, template: raw_mail.Template, recipients: list[str], layout: str) -> None:
     lane = relays.lane_of(message.workspace, message.stream)
-    rendition = fan_out.rendition_of(message, template, "en", "literal")
+    rendition = fan_out.rendition_of(message, template, "en", layout)
     rendition.save()
     alike = {**fan_out.alike(message, lane), "rendition": rendition.pk, "why_told": "named"}
     addresses = _addresses(message.workspace, recipients)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from django.conf import settings
+from django.core.mail import EmailMessage
 from django.http import HttpRequest
 from django.urls import reverse
+
+from postroom.flows.posting import submit
+from postroom.outgoing import origin
+from postroom.wire.address import AddressError
+from postroom.workspaces import logins
+from postroom.workspaces.models import Member
+from postroom.workspaces.refusals import RequestRefused
+
+log = logging.getLogger("postroom.accounts")
 
 
 class InvitedOnly(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
@@ -28,9 +39,35 @@ class InvitedOnly(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has n
         return subject.strip()
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Send one of our own mails; the links in it lead to the address people open."""
-        super().send_mail(template_prefix, email, {**context, "base_url": settings.POSTROOM_BASE_URL})
+        """Send one of our own mails; the links in it lead to the address people open.
+
+        It goes out from the person's own workspace, which keeps nothing of it but the subject. Whoever is
+        not a member anywhere gets none.
+        """
+        user = context.get("user") or logins.user_of(email)
+        members = Member.objects.active().filter(user=user).select_related("workspace", "user")
+        member = members.order_by("pk").first() if user else None
+        if member is not None:
+            context = {"email": email, **context, "base_url": settings.POSTROOM_BASE_URL}
+            _submit(self.render_mail(template_prefix, email, context), member)
 
     def get_login_redirect_url(self, request: HttpRequest) -> str:
         """The inbox."""
         return reverse("inbox")
+
+
+def _submit(letter: EmailMessage, member: Member) -> None:
+    """Hand it over; a refusal goes to the log, for the page says the same to everybody."""
+    letter.from_email = origin.default_domain(member.workspace).from_addr_spec
+    octets = letter.message().as_bytes().replace(b"\n", b"\r\n")  # Django writes bare LF
+    try:
+        submit(
+            member.workspace,
+            octets,
+            reverse_path="",
+            forward_paths=letter.to,
+            member=member,
+            shown=str(letter.subject),
+        )
+    except (RequestRefused, AddressError):
+        log.exception("Could not send an account mail to user %s", member.user_id)
