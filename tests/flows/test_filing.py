@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from django.db import OperationalError
+from django.utils import timezone
 
 from postroom.conversations.models import (
     Alias,
@@ -18,6 +20,7 @@ from postroom.diagnostics.trail import trail
 from postroom.flows import filing
 from postroom.flows.posting import Draft
 from postroom.flows.receiving import receive
+from postroom.incoming.lookup import WorkspaceFiles
 from postroom.incoming.models import ReceivedEmail, ReceivedState
 from postroom.outgoing.models import Email
 from tests.flows.arrivals import DOMAIN, alias, brought, letter, reply_address, said, states
@@ -74,6 +77,26 @@ def test_a_reply_is_known_by_a_message_id_that_a_relay_gave_our_mail(people: Cas
     answer = letter("Yes", References="<other@x.example> <relayed@relay.example>")
     assert receive(brought(answer, f"old@{DOMAIN}")).code == 250
     assert ReceivedEmail.objects.get().record == people.record
+
+
+def test_a_message_id_used_again_leads_no_answer_away(people: Cast, sales: Alias) -> None:
+    opened = letter("Do you have lamps?")
+    receive(brought(opened))
+    filing.post_batch()
+    first = Message.objects.get(message_id="<first@example.org>")
+    receive(brought(letter("Mine now", sender="eve@example.net", Subject="Other")))
+    filing.post_batch()
+    again = Message.objects.get(text__contains="Mine now")
+    assert again.message_id != first.message_id
+    Message.objects.filter(pk=again.pk).update(message_id=first.message_id)  # as one stored long ago
+    thread = WorkspaceFiles(people.workspace.pk).thread_of(["<first@example.org>"])
+    assert thread is not None
+    assert thread.record_id == first.record_id
+    ours = said(people)
+    Message.objects.filter(pk=ours.pk).update(message_id=first.message_id)
+    thread = WorkspaceFiles(people.workspace.pk).thread_of(["<first@example.org>"])
+    assert thread is not None
+    assert thread.message_id == ours.pk
 
 
 def test_references_of_another_workspace_lead_nowhere(people: Cast) -> None:
@@ -239,6 +262,48 @@ def test_a_mail_that_cannot_be_posted_is_set_aside_after_three_tries_and_told(
     assert (row.state, row.reason, row.attempt_count) == ("set_aside", "ValueError", 3)
     assert Record.objects.filter(model="crm.lead").count() == 0
     assert Notification.objects.get(kind="notice").member == people.olga
+
+
+@pytest.mark.parametrize("trouble", [OSError("no space"), OperationalError("database is locked")])
+def test_trouble_with_disk_or_database_never_sets_a_mail_aside(
+    people: Cast, sales: Alias, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    def fail(draft: Draft) -> Message:
+        raise trouble
+
+    receive(brought(letter()))
+    gaps = []
+    with monkeypatch.context() as patch:
+        patch.setattr(filing, "post", fail)
+        for _ in range(8):
+            ReceivedEmail.objects.update(leased_until=None)
+            assert filing.post_batch() == 1
+            row = ReceivedEmail.objects.get()
+            assert row.leased_until is not None
+            gaps.append(round((row.leased_until - timezone.now()).total_seconds() / 30))
+    assert (row.state, row.attempt_count) == ("stored", 0)
+    assert gaps == [1, 2, 4, 8, 16, 30, 30, 30]
+    ReceivedEmail.objects.update(leased_until=None)
+    filing.post_batch()
+    assert states() == [ReceivedState.POSTED]
+
+
+def test_a_mail_that_was_set_aside_is_posted_when_it_comes_again(
+    people: Cast, sales: Alias, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive(brought(letter()))
+    with monkeypatch.context() as patch:
+        patch.setattr(filing, "parse", lambda octets: 1 / 0)
+        for _ in range(3):
+            ReceivedEmail.objects.update(leased_until=None)
+            filing.post_batch()
+    assert states() == [ReceivedState.SET_ASIDE]
+    assert receive(brought(letter())).code == 250
+    row = ReceivedEmail.objects.get()
+    assert (row.state, row.attempt_count, row.reason) == ("stored", 0, "")
+    filing.post_batch()
+    assert states() == [ReceivedState.POSTED]
+    assert Message.objects.filter(message_id="<first@example.org>").count() == 1
 
 
 def test_a_mail_that_could_not_be_posted_waits_before_the_next_try(

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.files.storage import default_storage
-from django.db import close_old_connections, connections, transaction
+from django.db import DatabaseError, close_old_connections, connections, transaction
 from django.db.models import Min, Q
 from django.db.models.functions import Now
 
@@ -22,7 +22,7 @@ from postroom.diagnostics.events import EventKind
 from postroom.flows.notices import tell_admins
 from postroom.flows.posting import Draft, Upload, post
 from postroom.flows.recording import contact_for, put_record
-from postroom.incoming.lookup import Addresses
+from postroom.incoming.lookup import Addresses, WorkspaceFiles
 from postroom.incoming.models import ReceivedEmail, ReceivedState
 from postroom.incoming.places import is_nobodys
 from postroom.outgoing.models import Email, State
@@ -35,6 +35,8 @@ MOST_TRIES = 3
 BATCH = 50
 LEASE = timedelta(seconds=60)
 GAP = timedelta(seconds=30)
+LONGEST_GAP = timedelta(minutes=15)
+TROUBLES = (OSError, DatabaseError)  # the disk or the database: they say nothing about the mail
 
 
 class RecordGone(Exception):
@@ -50,7 +52,8 @@ async def post_stored(lane: str) -> datetime | None:
     """Post everything that is due; returns when the next try of what could not be posted is due.
 
     A mail is posted and marked as posted in one transaction, so a crash posts nothing twice. What fails
-    three times is set aside with its reason, and the administrators get a notice.
+    three times is set aside with its reason, and the administrators get a notice. Trouble with the disk or
+    the database does not count: the mail is tried, ever less often, until it is over.
     """
     return await asyncio.to_thread(_post_all)
 
@@ -96,22 +99,31 @@ def _post_or_put_off(pk: int, lease: str) -> None:
         _post(pk, lease)
     except Exception as error:  # one mail that cannot be posted must not hold up the others
         log.exception("Could not post received mail %s", pk)
-        _put_off(pk, lease, type(error).__name__)
+        _put_off(pk, lease, error)
 
 
-def _put_off(pk: int, lease: str, reason: str) -> None:
+def _put_off(pk: int, lease: str, error: Exception) -> None:
     with transaction.atomic():
         row = _locked(pk, lease)
         if row is None or row.workspace is None:
             return
-        row.attempt_count += 1
-        row.lease = ""
-        row.leased_until = Now() + GAP * row.attempt_count
-        row.reason = reason[:40]
+        row.lease, row.reason = "", type(error).__name__[:40]
+        if isinstance(error, TROUBLES):
+            _wait_out(row)
+        else:
+            row.attempt_count += 1
+            row.leased_until = Now() + GAP * row.attempt_count
         if row.attempt_count >= MOST_TRIES:
             row.state, row.leased_until = ReceivedState.SET_ASIDE, None
             tell_admins(row.workspace, "set_aside")
-        row.save(update_fields=["attempt_count", "lease", "leased_until", "reason", "state"])
+        row.save(update_fields=["attempt_count", "lease", "leased_until", "reason", "route", "state"])
+
+
+def _wait_out(row: ReceivedEmail) -> None:
+    """Try again later, each time twice as late, for as long as the trouble lasts."""
+    count = row.route.get("troubles", 0)
+    row.route["troubles"] = count + 1
+    row.leased_until = Now() + min(LONGEST_GAP, GAP * 2 ** min(count, 10))
 
 
 def _locked(pk: int, lease: str) -> ReceivedEmail | None:
@@ -198,11 +210,18 @@ def _draft(row: ReceivedEmail, parsed: ParsedEmail, record: Record, *, is_new: b
         ],
         parent=parent,
         kind=Kind.EMAIL,
-        message_id=parsed.message_id,
+        message_id=_own_message_id(row, parsed),
         already_told=frozenset(mailbox.addr_spec for mailbox in parsed.recipients_seen),
         is_quiet=is_automatic,
         may_author_follow=not row.route.get("by_references") or _has_been_told(record, author),
     )
+
+
+def _own_message_id(row: ReceivedEmail, parsed: ParsedEmail) -> str | None:
+    """The mail's own, unless another message has it already: then answers would not know which is meant."""
+    assert row.workspace_id is not None
+    named = parsed.message_id
+    return None if named and WorkspaceFiles(row.workspace_id).is_message_id_known(named) else named
 
 
 def _has_been_told(record: Record, author: Contact | None) -> bool:
@@ -232,7 +251,7 @@ def _author(row: ReceivedEmail, parsed: ParsedEmail) -> Contact | None:
         return None
     members = Contact.objects.filter(workspace=row.workspace, member__isnull=False)
     is_member = members.filter(address__addr_spec=sender.addr_spec).exists()
-    if not is_member and is_nobodys(sender.addr_spec, Addresses()):
+    if not is_member and is_nobodys(sender.addr_spec, Addresses(row.workspace.pk)):
         return None
     return contact_for(row.workspace, sender.addr_spec, sender.display_name)
 

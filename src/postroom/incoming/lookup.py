@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 
-from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import Min, Q, QuerySet
+from django.db.models.functions import Coalesce, Now
 
 from postroom.conversations.models import Alias, Contact, Follower, Message, Record
 from postroom.conversations.models.messages import Kind
@@ -31,16 +31,24 @@ def target_of(verdict: IsBounce | IsReply | OpensRecord) -> str:
 
 
 class Addresses:
-    """`places.AddressBook` over all workspaces."""
+    """`places.AddressBook` over all workspaces, or over one."""
+
+    def __init__(self, workspace_id: int | None = None) -> None:
+        self.workspace_id = workspace_id
 
     def domain(self, name: str) -> DomainFacts | None:
         """Our domain of this name, None for a foreign one."""
         row = MailDomain.objects.filter(domain=name).first()
-        if row is None:
+        if row is None or self.workspace_id not in (None, row.workspace_id):
             return None
         return DomainFacts(
             row.workspace_id, row.domain, row.bounce_local_part, row.catchall_local_part, row.from_local_part
         )
+
+    def first_domain(self) -> str:
+        """The default mail domain of the first workspace, empty if there is none."""
+        names = MailDomain.objects.filter(is_default=True).order_by("workspace_id")
+        return names.values_list("domain", flat=True).first() or ""
 
     def alias(self, domain: DomainFacts, local_part: str) -> AliasFacts | None:
         """The alias of this name at that domain."""
@@ -76,14 +84,25 @@ class WorkspaceFiles:
         self.workspace_id = workspace_id
 
     def thread_of(self, references: Sequence[str]) -> Thread | None:
-        """The newest message with a record that one of these Message-IDs names."""
+        """The newest message with a record that one of these Message-IDs names.
+
+        Where several have the same Message-ID, ours is meant, else the oldest: whoever uses it again leads
+        no answer away.
+        """
         if not references:
             return None
-        known_as = Q(message_id__in=references)
-        return self._newest(known_as) or self._newest(Q(pk__in=self._renamed(references)))
+        return self._newest(self._named(references)) or self._newest(self._renamed(references))
 
-    def _newest(self, wanted: Q) -> Thread | None:
-        rows = Message.objects.filter(wanted, workspace_id=self.workspace_id, record__isnull=False)
+    def _named(self, references: Sequence[str]) -> list[int]:
+        rows = Message.objects.filter(
+            workspace_id=self.workspace_id, record__isnull=False, message_id__in=references
+        )
+        ours = Min("pk", filter=~Q(kind=Kind.EMAIL))
+        first = rows.order_by().values("message_id").annotate(first=Coalesce(ours, Min("pk")))
+        return list(first.values_list("first", flat=True))
+
+    def _newest(self, wanted: Sequence[int]) -> Thread | None:
+        rows = Message.objects.filter(pk__in=wanted, workspace_id=self.workspace_id, record__isnull=False)
         found = rows.order_by("-pk").values_list("pk", "record_id", "record__model").first()
         return Thread(*found) if found else None
 
@@ -92,6 +111,12 @@ class WorkspaceFiles:
             id_aliases__workspace_id=self.workspace_id, id_aliases__alias__in=references
         )
         return list(renamed.values_list("pk", flat=True))
+
+    def is_message_id_known(self, message_id: str) -> bool:
+        """Is a message known by it, ours or one that came in?"""
+        rows = Message.objects.filter(workspace_id=self.workspace_id)
+        renamed = rows.filter(id_aliases__alias=message_id)
+        return rows.filter(message_id=message_id).exists() or renamed.exists()
 
     def is_own_mail(self, message_id: str, copy_mark: str) -> bool:
         """Did this workspace send the mail that has this Message-ID or this mark of one recipient's copy?
