@@ -237,12 +237,14 @@ def test_a_parameter_is_set_and_brought_back(postroom: Postroom, people: Cast) -
 def test_secrets_are_hidden_in_the_configuration(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAY_URL", "smtp://user:hunter2@relay.example:587")
     monkeypatch.setenv("POSTROOM_SECRET_KEY", "x" * 40)
+    monkeypatch.setenv("DATABASE_URL", "postgresql:///post?user=post&password=hunter2")
     shown = postroom("config", "show", "--json")
     assert "hunter2" not in shown.out
     assert "xxxx" not in shown.out
     rows = {row["name"]: row for row in shown.json["data"]}
     assert rows["RELAY_URL"]["value"] == "smtp://user:(hidden)@relay.example:587"
     assert rows["RELAY_URL"]["origin"] == "environment"
+    assert rows["DATABASE_URL"]["value"] == "postgresql:///post?(hidden)"
 
 
 def test_readyz_without_a_server_is_not_ready(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,8 @@ def _shown(setting: Setting, value: Value) -> str:
 def _without_password(url: str) -> str:
     from urllib.parse import urlsplit
 
+    url, has_query, _ = url.partition("?")  # a query may name a password, too
     parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return url.replace(f":{parts.password}@", ":(hidden)@", 1)
+    if parts.password is not None:
+        url = url.replace(f":{parts.password}@", ":(hidden)@", 1)
+    return f"{url}?(hidden)" if has_query else url
