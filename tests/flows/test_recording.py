@@ -37,6 +37,19 @@ def test_the_same_key_is_the_same_record_with_a_new_title(people: Cast) -> None:
     assert "Olga Ionescu" not in names(people)
 
 
+def test_title_and_link_are_one_line_without_control_characters(people: Cast) -> None:
+    record, _ = put_record(
+        people.workspace,
+        "sale.order",
+        "SO042",
+        title="Desk\r\nlamps\x1b[2J \x00",
+        url="https://shop.example/SO042\r\n",
+        by=people.olga,
+    )
+    record.refresh_from_db()
+    assert (record.title, record.url) == ("Desk lamps [2J", "https://shop.example/SO042")
+
+
 def test_a_new_record_is_followed_by_whoever_made_it_its_responsible_and_those_named(people: Cast) -> None:
     record, is_new = put_record(
         people.workspace,

@@ -10,6 +10,7 @@ from django.db.models import F
 from postroom.conversations.models import Address, Contact, Follower, Record, Subtype
 from postroom.diagnostics import events
 from postroom.wire.address import normalise
+from postroom.wire.characters import one_line
 from postroom.workspaces.models import Member, Workspace
 from postroom.workspaces.walls import refuse_strangers
 
@@ -54,9 +55,11 @@ def put_record(
     """Make the record, or bring its title, link and responsible up to date; the bool says if it is new.
 
     A new record is followed by whoever made it; the responsible and `followers` follow it either way.
-    `responsible=None` leaves the responsible as it is. Raises AcrossTheWall.
+    `responsible=None` leaves the responsible as it is. Title and url become one line without control
+    characters. Raises AcrossTheWall.
     """
     refuse_strangers(workspace, [responsible, by, *(followers or ())])
+    title, url = one_line(title), one_line(url)
     with transaction.atomic():
         record, is_new = Record.objects.get_or_create(
             workspace=workspace, model=model, external_id=external_id, defaults={"title": title[:300]}
