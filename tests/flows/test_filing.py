@@ -238,6 +238,17 @@ def test_our_own_alias_never_becomes_an_author(people: Cast, sales: Alias) -> No
     assert not Contact.objects.filter(address__addr_spec=f"sales@{DOMAIN}").exists()
 
 
+def test_an_address_of_a_neighbour_is_an_author_like_any_other(people: Cast, sales: Alias) -> None:
+    neighbour = cast("neighbour")
+    sender = f"sales@{neighbour.domain.domain}"
+    alias(neighbour, "sales", "crm.lead")
+    receive(brought(letter(sender=sender)))
+    filing.post_batch()
+    author = Message.objects.get(message_id="<first@example.org>").author
+    assert author is not None
+    assert (author.workspace, author.addr_spec) == (people.workspace, sender)
+
+
 def test_an_author_at_our_own_domain_is_marked_as_unverified(people: Cast, sales: Alias) -> None:
     receive(brought(letter(sender=f"someone@{DOMAIN}")))
     filing.post_batch()

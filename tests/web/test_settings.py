@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 
@@ -34,6 +36,40 @@ def test_a_domain_of_a_neighbour_is_refused(people: Cast, neighbours: Cast, as_o
     fields = {"domain": neighbours.domain.domain, "from_local_part": "a"}
     fields |= {"bounce_local_part": "b", "catchall_local_part": "c"}
     assert "already" in as_olga.post("/settings/domains", fields).content.decode()
+
+
+LOCAL_PARTS = {"from_local_part": "a", "bounce_local_part": "b", "catchall_local_part": "c"}
+
+
+def test_only_an_operator_names_a_domain(people: Cast, as_olga: Client) -> None:
+    """Whoever has a domain gets its mail; an administrator still changes the local parts."""
+    Member.objects.filter(pk=people.olga.pk).update(role="admin")
+    page = as_olga.post("/settings/domains", {"domain": "bank.example", **LOCAL_PARTS}).content.decode()
+    assert "Ask an operator" in page
+    assert 'name="domain"' not in as_olga.get("/settings/domains").content.decode()
+    own = reverse("domain", args=[people.domain.pk])
+    as_olga.post(own, {"domain": "bank.example", **LOCAL_PARTS})
+    as_olga.post(own, {"domain": people.domain.domain, **LOCAL_PARTS})
+    [domain] = MailDomain.objects.all()
+    assert (domain.domain, domain.from_local_part) == (people.domain.domain, "a")
+
+
+@pytest.mark.parametrize(
+    "name", ["{0}", "{0}.", "new.{0}", "x.demo.{0}", "nodot", "a..b.example", "-a.example", "x@b.example"]
+)
+def test_a_domain_that_is_none_or_the_installations_is_refused(
+    people: Cast, as_olga: Client, name: str
+) -> None:
+    """The next workspace has its subdomain there."""
+    wanted = name.format(settings.POSTROOM_MAIL_DOMAIN)
+    as_olga.post("/settings/domains", {"domain": wanted, **LOCAL_PARTS})
+    assert MailDomain.objects.get() == people.domain
+
+
+def test_a_domain_is_kept_as_it_goes_over_the_wire(people: Cast, as_olga: Client) -> None:
+    """So that its mail is found, and the same name is not had twice."""
+    as_olga.post("/settings/domains", {"domain": "Lămpi.Example.", **LOCAL_PARTS})
+    assert MailDomain.objects.filter(domain="xn--lmpi-0sa.example").exists()
 
 
 def test_one_word_is_not_used_twice_in_a_domain(people: Cast, as_olga: Client) -> None:

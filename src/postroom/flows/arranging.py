@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from postroom.conversations.models.records import Alias
 from postroom.diagnostics import events
+from postroom.wire.address import AddressError, normalise
 from postroom.workspaces import parameters
 from postroom.workspaces.models import MailDomain, Member, Workspace
 from postroom.workspaces.refusals import RequestRefused
@@ -25,13 +27,43 @@ def rename(workspace: Workspace, name: str, *, by: Member) -> None:
 
 
 def put_domain(domain: MailDomain, *, by: Member) -> MailDomain:
-    """Add a mail domain, or store what was changed of one. Raises RequestRefused if somebody else has it."""
+    """Add a mail domain, or store what was changed of one.
+
+    Whoever has a domain gets its mail, so only an operator names one. Raises RequestRefused for anybody
+    else, and for a domain that is none, that somebody has, or that is the installation's own.
+    """
     domain.workspace = by.workspace if domain.pk is None else domain.workspace
     _refuse_unless_admin(by, domain.workspace_id)
+    domain.domain = _normal_domain(domain.domain)
+    if not _is_named_so(domain):
+        _refuse_unless_operator(by)
     words = _("%(domain)s is already a mail domain of this installation.") % {"domain": domain.domain}
+    if _is_the_installations(domain.domain) and domain.domain != domain.workspace.subdomain:
+        raise RequestRefused(words)
     _store(domain, words)
     events.note("domain.stored", workspace=by.workspace, member=by, domain=domain.domain)
     return domain
+
+
+def _normal_domain(name: str) -> str:
+    try:
+        return normalise(f"postmaster@{name.strip()}").partition("@")[2]
+    except AddressError as error:
+        raise RequestRefused(str(error)) from error
+
+
+def _is_named_so(domain: MailDomain) -> bool:
+    return MailDomain.objects.filter(pk=domain.pk, domain=domain.domain).exists()
+
+
+def _refuse_unless_operator(by: Member) -> None:
+    if not by.is_operator:
+        raise RequestRefused(_("Only an operator may add a mail domain or rename one. Ask an operator."))
+
+
+def _is_the_installations(name: str) -> bool:
+    own = _normal_domain(settings.POSTROOM_MAIL_DOMAIN)
+    return name == own or name.endswith(f".{own}")
 
 
 def make_default(domain: MailDomain, *, by: Member) -> None:
