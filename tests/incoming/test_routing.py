@@ -48,6 +48,9 @@ class Book:
         number = {"demo.example": 1, "other.example": 2}.get(name)
         return DomainFacts(number, name, "bounce", "catchall", "notifications") if number else None
 
+    def first_domain(self) -> str:
+        return "demo.example"
+
     def alias(self, domain: DomainFacts, local_part: str) -> AliasFacts | None:
         named = {"sales": SALES, "support": SUPPORT, "a+b": TEAM}
         return named.get(local_part) if domain.workspace_id == 1 else None
@@ -130,6 +133,7 @@ ANSWERS: dict[str, object] = {"references": ["<ours@demo.example>"]}
         ("notifications@demo.example", Meaning.SENDER),
         ("ana@demo.example", Meaning.SENT_FROM),
         ("postmaster@demo.example", Meaning.ROLE),
+        ("Postmaster", Meaning.ROLE),
         ("abuse@demo.example", Meaning.ROLE),
         ("nobody@demo.example", Meaning.UNKNOWN),
         ("sales@other.example", Meaning.UNKNOWN),

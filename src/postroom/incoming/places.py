@@ -81,6 +81,9 @@ class AddressBook(Protocol):
     def domain(self, name: str) -> DomainFacts | None:
         """Our domain of this name, None for a foreign one."""
 
+    def first_domain(self) -> str:
+        """The default mail domain of the first workspace, empty if there is none."""
+
     def alias(self, domain: DomainFacts, local_part: str) -> AliasFacts | None:
         """The alias of this name at that domain."""
 
@@ -92,9 +95,13 @@ class AddressBook(Protocol):
 
 
 def place(forward_path: str, book: AddressBook) -> Place | Reply:
-    """What an address means, or why it is not taken at all: malformed, or at a foreign domain."""
+    """What an address means, or why it is not taken at all: malformed, or at a foreign domain.
+
+    The bare name postmaster is the postmaster of the first workspace (RFC 5321 §4.5.1).
+    """
+    is_bare = forward_path.lower() == "postmaster"
     try:
-        addr_spec = normalise(forward_path)
+        addr_spec = normalise(f"{forward_path}@{book.first_domain()}" if is_bare else forward_path)
     except AddressError:
         return replies.NOT_AN_ADDRESS
     local_part, _, domain_name = addr_spec.rpartition("@")
