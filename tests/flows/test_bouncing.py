@@ -22,6 +22,7 @@ from postroom.outgoing.tallies import Move
 from postroom.wire.dsn import write_report
 from postroom.wire.reply import EnhancedStatus, Reply
 from postroom.workspaces import tokens
+from tests.flows.arrivals import alias
 from tests.people import Cast, cast
 
 DOMAIN = "demo.postroom.localhost"
@@ -82,8 +83,16 @@ def report(
     )
 
 
-def brought(octets: bytes, forward_path: str) -> Reply:
-    return receive(Arrival(source="smtp", peer="192.0.2.9", forward_paths=(forward_path,), octets=octets))
+def brought(octets: bytes, forward_path: str, reverse_path: str = "") -> Reply:
+    return receive(
+        Arrival(
+            source="smtp",
+            peer="192.0.2.9",
+            reverse_path=reverse_path,
+            forward_paths=(forward_path,),
+            octets=octets,
+        )
+    )
 
 
 def is_bounced(email: Email) -> bool:
@@ -149,6 +158,30 @@ def test_a_report_is_known_by_message_id_and_recipient_together(email: Email) ->
     assert is_bounced(email)
 
 
+@pytest.mark.parametrize(
+    ("local_part", "reverse_path"), [("sales", ""), ("nobody-here", ""), ("bounce", "eve@example.net")]
+)
+def test_a_report_that_nobody_vouches_for_is_noted_and_fails_nothing(
+    people: Cast, email: Email, local_part: str, reverse_path: str
+) -> None:
+    alias(people, "sales", "crm.lead")
+    assert brought(report(email), f"{local_part}@{DOMAIN}", reverse_path) == replies.REPORT_TAKEN
+    assert not is_bounced(email)
+    assert Event.objects.get(kind="report.unverified").email_id == email.pk
+    row = ReceivedEmail.objects.get()
+    assert (row.state, row.reason, row.message) == ("bounce", "unverified", email.message)
+    assert not Notification.objects.filter(kind="failure").exists()
+
+
+def test_a_report_known_by_its_copy_does_not_fail_a_later_attempt(email: Email) -> None:
+    sent(email)
+    mark = tokens.signer(email.workspace_id).copy_mark(email.pk)
+    original = f"X-Postroom-Copy: {mark}\r\n\r\n".encode()
+    brought(report(email, original=original), f"bounce@{DOMAIN}")
+    assert not is_bounced(email)
+    assert Event.objects.filter(kind="report.outdated", email_id=email.pk).count() == 1
+
+
 def test_a_forged_report_changes_nothing_but_the_log(email: Email) -> None:
     forged = report(email, original=b"Message-ID: <guessed@demo.example>\r\n\r\n")
     assert brought(forged, f"bounce@{DOMAIN}") == replies.REPORT_UNMATCHED
@@ -173,7 +206,7 @@ def test_a_report_to_an_address_we_never_signed_is_refused_unless_it_fits(
     assert brought(wrong_recipient, path).code == 550
     assert not is_bounced(email)
     assert brought(report(email, date=NOON.replace(minute=2)), path) == replies.REPORT_TAKEN
-    assert is_bounced(email)
+    assert is_bounced(email) == local_part.startswith("bounce+")
 
 
 def test_an_old_fashioned_bounce_to_a_return_path_we_never_signed_is_refused(email: Email) -> None:

@@ -25,6 +25,7 @@ class EventKind(StrEnum):
     DELIVERED = "report.delivered"  # the same
     RELAYED = "report.relayed"  # the same
     OUTDATED_BOUNCE = "report.outdated"  # the same: it speaks of an earlier attempt or another address
+    UNVERIFIED_BOUNCE = "report.unverified"  # the same: anybody could have written it, nothing changed
     UNVERIFIED_AUTHOR = (
         "mail.unverified"  # [received, claimed] written from one of our own domains, from outside
     )

@@ -51,6 +51,7 @@ EVENTS: dict[str, Words] = {
     EventKind.DELIVERED: gettext_lazy("A report says that it was delivered"),
     EventKind.RELAYED: gettext_lazy("A report says that it was passed on"),
     EventKind.OUTDATED_BOUNCE: gettext_lazy("A bounce of an earlier attempt came back and changed nothing"),
+    EventKind.UNVERIFIED_BOUNCE: gettext_lazy("A bounce that nobody vouches for came and changed nothing"),
     EventKind.UNVERIFIED_AUTHOR: gettext_lazy("The author is not verified: it came from outside"),
     EventKind.NOT_FOLLOWING: gettext_lazy(
         "The author was not made a follower: the mail only named a Message-ID, "

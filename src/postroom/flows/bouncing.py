@@ -23,6 +23,7 @@ from postroom.workspaces.models import Workspace
 log = logging.getLogger("postroom.bouncing")
 
 UNMATCHED = "unmatched"
+UNVERIFIED = "unverified"
 _STATUS_IN_TEXT = re.compile(r"(?<![\d.])[45]\.\d{1,3}\.\d{1,3}(?![\d.])")
 _NOTED_AS = {
     Action.DELAYED: EventKind.DELAYED,
@@ -60,12 +61,15 @@ def take_report(
     *,
     workspace: Workspace,
     text: str = "",
+    is_credible: bool = False,
 ) -> Taken:
     """Fail what a report says has failed, note all else; call it inside the transaction of the receipt.
 
     The Email is found by our signed return path, then by the mark in the embedded copy, then by Message-ID
     and recipient; a report that fits none changes nothing. `report` None: an old-fashioned bounce, whose
-    `text` is the reason. The reply is 4yz only if the attempt is not written yet: the report comes again.
+    `text` is the reason. Message-ID and recipient are known to everybody who got the mail: unless
+    `is_credible` they are noted and fail nothing. The reply is 4yz only if the attempt is not written yet:
+    the report comes again.
     """
     if report is None:
         found = _old_fashioned(token, text, workspace)
@@ -75,7 +79,7 @@ def take_report(
     if not found:
         log.info("A delivery report fits no email of workspace %s", workspace.slug)
         return Taken(replies.REPORT_UNMATCHED, UNMATCHED)
-    verdicts = [_act_on(told, workspace) for told in found]
+    verdicts = [_act_on(told, workspace, is_credible=is_credible) for told in found]
     if BounceVerdict.TOO_EARLY in verdicts:
         return Taken(replies.TROUBLE, BounceVerdict.TOO_EARLY)
     return Taken(replies.REPORT_TAKEN, verdicts[0], found[0].email.message)
@@ -166,23 +170,33 @@ def _normal(text: str | None) -> str:
         return ""
 
 
-def _act_on(told: _Told, workspace: Workspace) -> str:
+def _act_on(told: _Told, workspace: Workspace, *, is_credible: bool) -> str:
     if told.action is not Action.FAILED:
         _note(_NOTED_AS[told.action], told, workspace)
         return str(told.action)
-    verdict = bounce(
-        told.email,
-        attempt=told.attempt,
-        recipient=told.recipient,
-        text=told.text,
-        is_hard=told.status is None or told.status.klass == 5,
-    )
+    if told.found_by == "message_id" and not is_credible:
+        log.warning("Nobody vouches for a delivery report on email %s: nothing changed", told.email.pk)
+        _note(EventKind.UNVERIFIED_BOUNCE, told, workspace)
+        return UNVERIFIED
+    verdict = _fail(told)
     if verdict is BounceVerdict.OUTDATED:
         _note(EventKind.OUTDATED_BOUNCE, told, workspace)
     elif verdict is BounceVerdict.FAILED:
         _note(EventKind.BOUNCED, told, workspace)
         tell_failures([told.email.message])
     return verdict
+
+
+def _fail(told: _Told) -> BounceVerdict:
+    if told.attempt is None and told.email.attempt_count > 1:  # the report may speak of an earlier attempt
+        return BounceVerdict.OUTDATED
+    return bounce(
+        told.email,
+        attempt=told.attempt,
+        recipient=told.recipient,
+        text=told.text,
+        is_hard=told.status is None or told.status.klass == 5,
+    )
 
 
 def _note(kind: EventKind, told: _Told, workspace: Workspace) -> None:

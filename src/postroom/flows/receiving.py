@@ -163,10 +163,16 @@ class _Receipt:
     def take_bounce(self, verdict: IsBounce) -> Reply:
         row = self.line(verdict.addr_spec)
         row.target = target_of(verdict)
-        if self.is_known(row):
+        if self.known(row) is not None:
             return self.repeat(row)
         text = "" if self.look.report else _text_of(self.arrival.octets)
-        taken = take_report(self.look.report, verdict.token, workspace=self.workspace, text=text)
+        taken = take_report(
+            self.look.report,
+            verdict.token,
+            workspace=self.workspace,
+            text=text,
+            is_credible=verdict.is_credible,
+        )
         if taken.reason == UNMATCHED and verdict.is_provisional:
             return self.refuse(Refused(replies.NO_SUCH_ADDRESS, UNMATCHED, verdict.addr_spec))
         if is_accepted(taken.reply):
@@ -179,9 +185,14 @@ class _Receipt:
     def store(self, verdict: IsReply | OpensRecord) -> Reply:
         row = self.line(verdict.addr_spec)
         row.target = target_of(verdict)
-        if self.is_known(row):
-            return self.repeat(row)
+        earlier = self.known(row)
+        if earlier is not None:
+            return self.revive(earlier, verdict) or self.repeat(row)
         row.state, row.reply_code = ReceivedState.STORED, replies.TAKEN.code
+        self.save(row, verdict)
+        return replies.TAKEN
+
+    def save(self, row: ReceivedEmail, verdict: IsReply | OpensRecord) -> None:
         row.record_id, row.spooled = verdict.record_id, self.spool()
         row.route = {
             "alias": verdict.alias_id,
@@ -191,14 +202,27 @@ class _Receipt:
         }
         row.save()
         transaction.on_commit(lambda: engine.wake(LANE))
+
+    def revive(self, earlier: ReceivedEmail, verdict: IsReply | OpensRecord) -> Reply | None:
+        """Post what had been set aside after all, from the octets that came now; None if it was not."""
+        if earlier.state != ReceivedState.SET_ASIDE:
+            return None
+        aside = ReceivedEmail.objects.select_for_update().filter(state=ReceivedState.SET_ASIDE)
+        row = aside.filter(pk=earlier.pk).first()
+        if row is None:  # another connection brought it, too, and was faster
+            return None
+        row.state, row.attempt_count, row.reason = ReceivedState.STORED, 0, ""
+        row.lease, row.leased_until = "", None
+        self.save(row, verdict)
         return replies.TAKEN
 
-    def is_known(self, row: ReceivedEmail) -> bool:
+    def known(self, row: ReceivedEmail) -> ReceivedEmail | None:
+        """The line of the same mail that is ours already."""
         kept = ReceivedEmail.objects.filter(workspace=self.workspace, target=row.target, state__in=_KEPT)
         same = Q(identity=row.identity)
         if self.earlier_identity is not None:
             same |= Q(identity=self.earlier_identity, received_at__gt=Now() - RETRY_WINDOW)
-        return kept.filter(same).exists()
+        return kept.filter(same).order_by("pk").first()
 
     def repeat(self, row: ReceivedEmail) -> Reply:
         incoming_log.note_ending(row, ReceivedState.DUPLICATE, "already_received", replies.ALREADY_TAKEN)

@@ -86,11 +86,13 @@ class IsBounce:
     """It tells of a delivery; `token` is None if our signed return path is not among its recipients.
 
     `is_provisional`: it came to no address that exists, so it is refused unless it fits an email of ours.
+    `is_credible`: it came as reports do, from the null reverse-path to our address for them.
     """
 
     token: ReturnPathToken | None
     addr_spec: str
     is_provisional: bool = False
+    is_credible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,8 @@ def _bounce(mail: Incoming) -> list[Verdict]:
     token = signed.token if signed and isinstance(signed.token, ReturnPathToken) else None
     if mail.is_report or (_is_bounce_address(mail) and _sounds_like_a_bounce(mail)):
         is_provisional = all(place.is_provisional for place in mail.places)
-        return [IsBounce(token, _addressed(mail), is_provisional=is_provisional)]
+        is_credible = not mail.reverse_path and _is_bounce_address(mail)
+        return [IsBounce(token, _addressed(mail), is_provisional=is_provisional, is_credible=is_credible)]
     return []
 
 
