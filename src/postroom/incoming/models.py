@@ -71,7 +71,8 @@ class ReceivedEmail(models.Model):
     `identity` is the same for the same mail however often it comes (Message-ID, From, Date, Subject and
     body; `wire.identity` says what stands in for them); with `target` (what it leads to) it is unique among
     what was taken, so nothing is posted twice.
-    `route` is what routing decided, kept so that posting can be done, or done again, after the 250.
+    `route` is what routing decided, kept so that posting can be done, or done again, after the 250; its
+    "troubles" counts how often the disk or the database kept it from being posted.
     """
 
     classified = Classified(
