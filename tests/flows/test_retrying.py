@@ -11,6 +11,7 @@ from postroom.conversations.models import Contact
 from postroom.conversations.models.records import Stream
 from postroom.diagnostics.models import Event
 from postroom.flows import retrying
+from postroom.flows.posting import submit
 from postroom.flows.telling import tell_failures
 from postroom.outgoing.models import Email, Lane, State, Tally
 from postroom.workspaces.refusals import RequestRefused
@@ -167,3 +168,21 @@ def test_only_admins_the_author_and_the_responsible_may_correct(people: Cast) ->
     with pytest.raises(RequestRefused, match="administrator"):
         retrying.send_and_close(ben.message, dan, again={ben.pk: "other@example.org"})
     assert retrying.send_and_close(ben.message, dan, again={ben.pk: ""}) == 1
+
+
+def test_a_mail_for_its_recipient_alone_goes_to_no_other_address(people: Cast) -> None:
+    raw = b"From: a@demo.postroom.localhost\r\nSubject: Your link\r\n\r\nhttps://secret.example\r\n"
+    message = submit(
+        people.workspace,
+        raw,
+        reverse_path="",
+        forward_paths=["ana@demo.example"],
+        member=people.ana,
+        shown="Your link",
+    )
+    email = Email.objects.get(message=message)
+    Email.objects.update(state="failed")
+    with pytest.raises(RequestRefused, match="alone"):
+        retrying.send_and_close(message, people.olga, again={email.pk: "olga@elsewhere.example"})
+    email.refresh_from_db()
+    assert email.address.addr_spec == "ana@demo.example"

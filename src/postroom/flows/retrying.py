@@ -13,8 +13,9 @@ from postroom.conversations.models import Address, Contact, Message, Notificatio
 from postroom.conversations.recipients import own_addresses
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
+from postroom.flows.submitting import SECRET_LAYOUT
 from postroom.outgoing import holds, tallies
-from postroom.outgoing.models import Email, MailServer, State, Tally
+from postroom.outgoing.models import Email, MailServer, Rendition, State, Tally
 from postroom.outgoing.queue import EmailQuerySet
 from postroom.outgoing.tallies import Move, count_of
 from postroom.wire.address import AddressError, normalise
@@ -194,6 +195,8 @@ def _correct(email: Email, wanted: str, by: Member, *, is_for_contact: bool) -> 
         raise RequestRefused(
             _("Only an administrator, the author or the responsible may correct this address.")
         )
+    if Rendition.objects.filter(emails=email, layout=SECRET_LAYOUT).exists():
+        raise RequestRefused(_("This mail is for %(address)s alone.") % {"address": before})
     if after in own_addresses(email.workspace_id):
         raise RequestRefused(
             _("%(address)s leads back here. Leave this one out, or correct it to another address.")
