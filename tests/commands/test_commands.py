@@ -247,6 +247,16 @@ def test_secrets_are_hidden_in_the_configuration(postroom: Postroom, monkeypatch
     assert rows["DATABASE_URL"]["value"] == "postgresql:///post?(hidden)"
 
 
+@pytest.mark.parametrize("password", ["hun?ter2", "hun#ter2"])
+def test_a_password_that_is_not_written_as_an_address_wants_it_is_hidden(
+    postroom: Postroom, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    monkeypatch.setenv("RELAY_URL", f"smtp://user:{password}@relay.example:587")
+    shown = postroom("config", "show", "--json").out
+    assert "hun" not in shown
+    assert "ter2" not in shown
+
+
 def test_readyz_without_a_server_is_not_ready(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTROOM_HTTP", "127.0.0.1:9")
     assert postroom("readyz").exit_code == 1

@@ -96,7 +96,9 @@ def _shown(setting: Setting, value: Value) -> str:
 def _without_password(url: str) -> str:
     from urllib.parse import urlsplit
 
-    url, has_query, _ = url.partition("?")  # a query may name a password, too
+    url, has_query, query = url.partition("?")  # a query may name a password, too
+    if "#" in url or "@" in query:  # perhaps a password with such a character, not written as %23 or %3F
+        return "(hidden)"
     parts = urlsplit(url)
     if parts.password is not None:
         url = url.replace(f":{parts.password}@", ":(hidden)@", 1)
