@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from postroom.commands.schemas import schemas
+from postroom.incoming.models import ReceivedEmail
 from tests.commands.conftest import Postroom, Ran
 from tests.commands.schema_check import problems
 from tests.commands.test_line import NAMES
@@ -97,6 +98,11 @@ def test_what_is_changed(postroom: Postroom, people: Cast, letter: str) -> None:
         "inbound feed",
     )
     assert fits(postroom("inbound", "log", "--json"), "inbound log")
+    ReceivedEmail.objects.update(state="set_aside", attempt_count=3)
+    received = f"in_{ReceivedEmail.objects.get().pk}"
+    assert fits(postroom("inbound", "repost", received, "--json"), "inbound repost")
+    assert ReceivedEmail.objects.filter(state="stored", attempt_count=0).count() == 1
+    assert postroom("inbound", "repost", received).exit_code == 1
     for verb in ("on", "status", "off"):
         assert fits(postroom("capture", verb, "--json"), f"capture {verb}")
 

@@ -58,6 +58,31 @@ def _ending(line: ReceivedShape) -> str:
     return f"{line.state}: {line.record or replied}" if line.record or replied else line.state
 
 
+@app.command("repost", epilog="Example: postroom inbound repost in_17")
+def repost(
+    received: Annotated[str, typer.Argument(metavar="ID", help="As `postroom inbound log` prints it.")],
+    workspace: InWorkspace = "",
+    as_json: AsJson = False,
+) -> None:
+    """Have a mail that was set aside posted after all; the server does it within its next tick."""
+    from postroom.commands.failures import Stopped, wrong_use
+    from postroom.commands.opening import open_installation, workspace_of
+
+    open_installation()
+    from postroom.flows.filing import repost as try_again
+    from postroom.flows.showing import shape_of_received
+    from postroom.incoming.models import ReceivedEmail
+
+    number = received.removeprefix("in_")
+    if not (number.isascii() and number.isdigit() and len(number) < 19):
+        raise wrong_use(f"{received!r} is no ID of the incoming log, like in_17.")
+    row = ReceivedEmail.objects.filter(workspace=workspace_of(workspace), pk=int(number)).first()
+    if row is None or not try_again(row):
+        raise Stopped(f"{received} is not set aside. See postroom inbound log --state set_aside --json.")
+    row.refresh_from_db()
+    print_one(shape_of_received(row), f"in_{row.pk} is posted soon.", as_json=as_json)
+
+
 @app.command("feed", epilog="Example: postroom inbound feed letter.eml --to support@main.postroom.localhost")
 def feed(
     letter: Annotated[Path, typer.Argument(metavar="FILE.eml")],

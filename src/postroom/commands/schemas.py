@@ -57,6 +57,7 @@ def _shapes() -> dict[str, Any]:
         "queue send-now": queue.CountShape,
         "queue cancel": queue.CountShape,
         "inbound log": list[shapes.ReceivedShape],
+        "inbound repost": shapes.ReceivedShape,
         "inbound feed": inbound.ReplyShape,
         "explain": explaining.ExplanationShape | explaining.TrailShape,
         "capture status": capturing.CaptureShape,

@@ -126,6 +126,14 @@ def _wait_out(row: ReceivedEmail) -> None:
     row.leased_until = Now() + min(LONGEST_GAP, GAP * 2 ** min(count, 10))
 
 
+def repost(row: ReceivedEmail) -> bool:
+    """Have a mail that was set aside tried again, now; False if it is not set aside."""
+    aside = ReceivedEmail.objects.filter(pk=row.pk, state=ReceivedState.SET_ASIDE)
+    return bool(
+        aside.update(state=ReceivedState.STORED, attempt_count=0, lease="", leased_until=None, reason="")
+    )
+
+
 def _locked(pk: int, lease: str) -> ReceivedEmail | None:
     rows = ReceivedEmail.objects.select_for_update(of=("self",)).select_related("workspace", "record")
     return rows.filter(pk=pk, lease=lease, state=ReceivedState.STORED).first()
