@@ -190,10 +190,24 @@ def test_whoever_a_message_of_the_record_was_sent_to_follows_by_an_answer_with_r
     assert follows(people, "carla@example.com")
 
 
-def test_a_member_follows_by_an_answer_with_references(people: Cast) -> None:
-    asked = said(people)
-    heard_from(people, "olga@demo.example", f"old@{DOMAIN}", References=asked.message_id)
+def test_a_member_follows_by_an_answer_to_the_signed_address(people: Cast) -> None:
+    message = heard_from(people, "olga@demo.example", reply_address(people))
+    assert message.author == people.olga_contact
     assert follows(people, "olga@demo.example")
+
+
+@pytest.mark.parametrize("is_answer", [True, False])
+def test_whoever_claims_to_be_a_member_is_not_made_the_author(
+    people: Cast, sales: Alias, is_answer: bool
+) -> None:
+    asked = said(people)
+    path = f"old@{DOMAIN}" if is_answer else f"sales@{DOMAIN}"
+    named = {"References": asked.message_id} if is_answer else {}
+    message = heard_from(people, "ana@demo.example", path, **named)
+    assert message.author is None
+    assert message.author_name == f"{people.ana_contact} (unverified)"
+    assert Event.objects.get(kind="mail.unverified").detail["claimed"] == "ana@demo.example"
+    assert not Email.objects.filter(message=message, address__addr_spec="ana@demo.example").exists()
 
 
 def test_a_robot_is_not_said_to_be_kept_from_following(people: Cast) -> None:

@@ -33,7 +33,8 @@ class Draft:
     """What is to be said.
 
     `body` is HTML, sanitised when it is posted; `text` is taken if there is no body. `author` None means
-    the member who acts, or without one the workspace itself. `named` are told besides the followers.
+    the member who acts, or without one the workspace itself. `author_name` is shown where there is no
+    author. `named` are told besides the followers.
     `already_told` are normalised addresses that have it from outside. `stream` None means that of the
     subtype. `message_id` is that of a mail that came in; a new one is minted otherwise. `is_quiet`
     stores it without telling anybody and without letting the author follow. `may_author_follow`: taking part
@@ -43,6 +44,7 @@ class Draft:
     workspace: Workspace
     record: Record | None = None
     author: Contact | None = None
+    author_name: str = ""
     member: Member | None = None
     body: str = ""
     text: str = ""

@@ -13,6 +13,7 @@ from django.core.files.storage import default_storage
 from django.db import DatabaseError, close_old_connections, connections, transaction
 from django.db.models import Min, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
 from postroom.conversations.models import Address, Alias, Contact, Follower, Message, Record
 from postroom.conversations.models.messages import Kind
@@ -163,7 +164,7 @@ def _post(pk: int, lease: str) -> None:
         draft = _draft(row, parsed, record, is_new=is_new)
         message = post(draft)
         _finish(row, record, message, alias)
-        _note(row, parsed, message)
+        _note(row, parsed, message, is_unproven=bool(draft.author_name))
         _note_not_following(row, draft, message)
 
 
@@ -200,6 +201,9 @@ def _responsible(alias: Alias) -> Member | None:
 def _draft(row: ReceivedEmail, parsed: ParsedEmail, record: Record, *, is_new: bool) -> Draft:
     assert row.workspace is not None
     author = _author(row, parsed)
+    claimed = _unproven(row, author)
+    author = None if claimed else author
+    told = {mailbox.addr_spec for mailbox in parsed.recipients_seen}
     parent = Message.objects.filter(record=record, pk=row.route.get("parent")).first()
     is_automatic = row.route.get("automatic") is not None and not is_new
     is_internal = parent is not None and parent.is_internal
@@ -207,6 +211,7 @@ def _draft(row: ReceivedEmail, parsed: ParsedEmail, record: Record, *, is_new: b
         workspace=row.workspace,
         record=record,
         author=author,
+        author_name=_("%(name)s (unverified)") % {"name": claimed} if claimed else "",
         body=parsed.html or "",
         text=parsed.text,
         subject=parsed.subject,
@@ -219,10 +224,16 @@ def _draft(row: ReceivedEmail, parsed: ParsedEmail, record: Record, *, is_new: b
         parent=parent,
         kind=Kind.EMAIL,
         message_id=_own_message_id(row, parsed),
-        already_told=frozenset(mailbox.addr_spec for mailbox in parsed.recipients_seen),
+        already_told=frozenset(told | {claimed.addr_spec} if claimed else told),
         is_quiet=is_automatic,
         may_author_follow=not row.route.get("by_references") or _has_been_told(record, author),
     )
+
+
+def _unproven(row: ReceivedEmail, author: Contact | None) -> Contact | None:
+    """The member whom From names, unless a signed reply address led here: anybody can write a From."""
+    is_unproven = author is not None and author.is_insider and not row.route.get("signed")
+    return author if is_unproven else None
 
 
 def _own_message_id(row: ReceivedEmail, parsed: ParsedEmail) -> str | None:
@@ -272,7 +283,7 @@ def _finish(row: ReceivedEmail, record: Record, message: Message, alias: Alias |
         Alias.objects.filter(pk=alias.pk).update(status=AliasStatus.VALID)
 
 
-def _note(row: ReceivedEmail, parsed: ParsedEmail, message: Message) -> None:
+def _note(row: ReceivedEmail, parsed: ParsedEmail, message: Message, *, is_unproven: bool) -> None:
     """What the conversation itself does not show: a robot, or an author nobody vouches for."""
     sender = parsed.from_
     automatic = row.route.get("automatic")
@@ -281,7 +292,9 @@ def _note(row: ReceivedEmail, parsed: ParsedEmail, message: Message) -> None:
     elif sender is not None:
         addresses = Address.objects.filter(workspace=message.workspace, addr_spec=sender.addr_spec)
         addresses.filter(bounce_score__gt=0).update(bounce_score=0)
-    if sender is not None and MailDomain.objects.filter(domain=sender.domain).exists():
+    if sender is None:
+        return
+    if is_unproven or MailDomain.objects.filter(domain=sender.domain).exists():
         _note_one(EventKind.UNVERIFIED_AUTHOR, row, message, claimed=sender.addr_spec)
 
 

@@ -138,7 +138,7 @@ def _write(
         workspace=draft.workspace,
         record=draft.record,
         author=author,
-        author_name=str(author)[:200] if author else "",
+        author_name=str(author or draft.author_name)[:200],
         kind=draft.kind,
         subtype=subtype,
         stream=str(draft.stream or subtype.stream),

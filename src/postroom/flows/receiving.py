@@ -198,6 +198,7 @@ class _Receipt:
             "alias": verdict.alias_id,
             "parent": verdict.parent_id if isinstance(verdict, IsReply) else None,
             "automatic": self.look.why_automatic,
+            "signed": isinstance(verdict, IsReply) and verdict.is_signed,
             "by_references": isinstance(verdict, IsReply) and verdict.is_by_references,
         }
         row.save()

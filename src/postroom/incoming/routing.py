@@ -108,6 +108,11 @@ class IsReply:
     alias_id: int | None = None
     is_by_references: bool = False
 
+    @property
+    def is_signed(self) -> bool:
+        """Did our signed reply address lead here, which we gave to the people of the record alone?"""
+        return self.alias_id is None and not self.is_by_references
+
 
 @dataclass(frozen=True, slots=True)
 class OpensRecord:
