@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.files.storage import default_storage
-from django.db import DatabaseError, close_old_connections, connections, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections, connections, transaction
 from django.db.models import Min, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
@@ -37,7 +37,8 @@ BATCH = 50
 LEASE = timedelta(seconds=60)
 GAP = timedelta(seconds=30)
 LONGEST_GAP = timedelta(minutes=15)
-TROUBLES = (OSError, DatabaseError)  # the disk or the database: they say nothing about the mail
+#: The disk or the database is away: that says nothing about the mail. Bad values are the mail's own fault.
+TROUBLES = (OSError, OperationalError, InterfaceError)
 
 
 class RecordGone(Exception):
