@@ -10,15 +10,18 @@ from postroom.conversations.models import (
     MessageIdAlias,
     Notification,
     Record,
+    ScheduledMessage,
     Subtype,
 )
 from postroom.diagnostics.models import Event
 from postroom.incoming.models import ReceivedEmail, SpooledMail
-from postroom.outgoing.models import Attempt, Email, Lane, MailServer, Rendition, Tally
+from postroom.outgoing.models import Allowance, Attempt, Email, Lane, MailServer, Rendition, Tally
 from postroom.workspaces.models import (
     ApiKey,
+    DkimKey,
     IdempotentRequest,
     Installation,
+    LimitRequest,
     MailDomain,
     Member,
     SystemParameter,
@@ -28,16 +31,19 @@ from postroom.workspaces.models import (
 __all__ = [
     "Address",
     "Alias",
+    "Allowance",
     "ApiKey",
     "Attachment",
     "Attempt",
     "Contact",
+    "DkimKey",
     "Email",
     "Event",
     "Follower",
     "IdempotentRequest",
     "Installation",
     "Lane",
+    "LimitRequest",
     "MailDomain",
     "MailServer",
     "Member",
@@ -47,6 +53,7 @@ __all__ = [
     "ReceivedEmail",
     "Record",
     "Rendition",
+    "ScheduledMessage",
     "SpooledMail",
     "Subtype",
     "SystemParameter",

@@ -23,6 +23,7 @@ POSTROOM_TOKEN_KEYS = {number: secret_keys.derive(key, "tokens") for number, key
 _newest_first = sorted(KEYS, reverse=True)
 SECRET_KEY = secret_keys.derive(KEYS[_newest_first[0]], "django").hex()
 SECRET_KEY_FALLBACKS = [secret_keys.derive(KEYS[number], "django").hex() for number in _newest_first[1:]]
+POSTROOM_SEALING_KEYS = [secret_keys.derive(KEYS[number], "sealing") for number in _newest_first]
 POSTROOM_KEY_CHECKS = [secret_keys.derive(KEYS[number], "check").hex()[:32] for number in _newest_first]
 
 DEBUG = False

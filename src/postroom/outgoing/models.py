@@ -17,22 +17,98 @@ from postroom.conversations.models import Address, Contact, Message
 from postroom.conversations.models.records import Stream
 from postroom.outgoing.queue import EmailQuerySet
 from postroom.workspaces.classified import Classified, Kept
-from postroom.workspaces.models import Workspace
+from postroom.workspaces.models import Member, Workspace
+from postroom.workspaces.sealed import SealedField
 
 
 class MailServer(models.Model):
-    """A relay that takes our mail. The one without a workspace is the shared relay, set by RELAY_URL."""
+    """A server that takes our mail. The one without a workspace is the shared relay, set by RELAY_URL.
 
-    classified = Classified(kept=Kept.INSTALLATION, plain=("id", "workspace", "name", "connection_limit"))
+    `from_filter` names the domains and addresses it lets us send from (empty: any). `owner` makes it a
+    member's personal server. A limit of None is none. `down_until` and `down_because` say that it is left
+    alone for now (`outgoing.holds`); `announced_size` is the SIZE it last told, in octets.
+    """
+
+    class Transport(models.TextChoices):
+        """How mail is handed over."""
+
+        SMTP = "smtp", "SMTP"
+        ESP = "esp", _("Email service provider (its API)")
+
+    class Encryption(models.TextChoices):
+        """How the connection is protected."""
+
+        NONE = "none", _("None")
+        STARTTLS = "starttls", "TLS (STARTTLS)"
+        TLS = "tls", "SSL/TLS"
+
+    class Authentication(models.TextChoices):
+        """How we say who we are."""
+
+        LOGIN = "login", _("Username")
+        CERTIFICATE = "certificate", _("SSL Certificate")
+        XOAUTH2 = "xoauth2", "OAuth 2.0 (XOAUTH2)"
+
+    classified = Classified(
+        kept=Kept.INSTALLATION,
+        plain=(
+            "id", "workspace", "name", "transport", "esp", "host", "port", "encryption",
+            "is_certificate_checked", "authentication", "client_certificate", "from_filter", "priority",
+            "is_active", "max_size_megabytes", "connection_limit", "limit_per_minute", "limit_per_hour",
+            "limit_per_day", "owner", "is_for_campaigns", "created_at", "down_until", "down_because",
+            "failure_count", "last_failure", "last_reached_at", "announced_size",
+        ),
+        personal=("user",),
+        secret=("password", "client_key", "oauth", "esp_options"),
+    )  # fmt: skip
     workspace = models.ForeignKey(Workspace, models.CASCADE, null=True, related_name="mail_servers")
     name = models.CharField(max_length=80)
+    transport = models.CharField(max_length=4, choices=Transport.choices, default=Transport.SMTP)
+    host = models.CharField(max_length=253, blank=True, default="")
+    port = models.PositiveIntegerField(default=25)
+    encryption = models.CharField(max_length=8, choices=Encryption.choices, default=Encryption.STARTTLS)
+    is_certificate_checked = models.BooleanField(default=True)
+    authentication = models.CharField(
+        max_length=11, choices=Authentication.choices, default=Authentication.LOGIN
+    )
+    user = models.CharField(max_length=254, blank=True, default="")
+    password = SealedField()
+    client_certificate = models.TextField(blank=True, default="")
+    client_key = SealedField()
+    oauth = SealedField()
+    esp = models.CharField(max_length=40, blank=True, default="")
+    esp_options = SealedField()
+    from_filter = models.TextField(blank=True, default="")
+    priority = models.PositiveSmallIntegerField(default=10)
+    is_active = models.BooleanField(default=True)
+    max_size_megabytes = models.PositiveSmallIntegerField(null=True, blank=True)
     connection_limit = models.PositiveSmallIntegerField(default=8)
+    limit_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    limit_per_hour = models.PositiveIntegerField(null=True, blank=True)
+    limit_per_day = models.PositiveIntegerField(null=True, blank=True)
+    owner = models.ForeignKey(Member, models.CASCADE, null=True, blank=True, related_name="mail_servers")
+    is_for_campaigns = models.BooleanField(default=False)
+    created_at = models.DateTimeField(db_default=Now())
+    down_until = models.DateTimeField(null=True)
+    down_because = models.CharField(max_length=40, blank=True, db_default="", default="")
+    failure_count = models.PositiveSmallIntegerField(db_default=0, default=0)
+    last_failure = models.TextField(blank=True, db_default="", default="")
+    last_reached_at = models.DateTimeField(null=True)
+    announced_size = models.PositiveBigIntegerField(null=True)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
                 fields=["name"], condition=Q(workspace=None), name="one_shared_relay_by_name"
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["owner"], condition=Q(is_active=True), name="one_personal_server_each"
+            ),
+            models.UniqueConstraint(
+                fields=["workspace"],
+                condition=Q(is_for_campaigns=True, is_active=True),
+                name="one_server_for_campaigns",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -43,21 +119,30 @@ class MailServer(models.Model):
         """The name under which the engine wakes this server."""
         return f"server:{self.pk}"
 
+    @property
+    def is_shared(self) -> bool:
+        """Is it the relay of the whole installation, whose use the daily limit counts?"""
+        return self.workspace_id is None
+
 
 class Lane(models.Model):
     """Where Emails of one workspace, stream and server wait; a hold or a pause is one row here.
 
     `message` sets a mailing's Emails apart from the rest, so that its turn, its pause and its end are one
-    row too.
+    row too. `via` is the server that stands in while `server` is down (None: none does).
     """
 
     classified = Classified(
         kept=Kept.WITH_WORKSPACE,
-        plain=("id", "workspace", "stream", "server", "message", "held_until", "held_because", "is_paused"),
-    )
+        plain=(
+            "id", "workspace", "stream", "server", "via", "message", "held_until", "held_because",
+            "is_paused",
+        ),
+    )  # fmt: skip
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="lanes")
     stream = models.CharField(max_length=6, choices=Stream.choices)
     server = models.ForeignKey(MailServer, models.CASCADE, related_name="lanes")
+    via = models.ForeignKey(MailServer, models.SET_NULL, null=True, related_name="+")
     message = models.ForeignKey(Message, models.CASCADE, null=True, related_name="lanes")
     held_until = models.DateTimeField(null=True)
     held_because = models.CharField(max_length=40, blank=True, db_default="")
@@ -79,13 +164,15 @@ class Rendition(models.Model):
     """Octets as they go over the wire, with placeholders: one per language and layout of a message.
 
     `octets` is a `wire.compose.Template`: a bytes %-format. Written by posting; never changed.
+    `from_addr_spec` is its header From. `reverse_path` is the whole reverse-path if it may not be a signed
+    one, else `return_domain` is the mail domain of the signed one (empty: the workspace's default domain).
     """
 
     classified = Classified(
         kept=Kept.UNTIL_REFERENCED_NO_MORE,
         plain=("id", "workspace", "message", "language", "layout", "digest", "size", "created_at"),
         content=("octets",),
-        personal=("reverse_path",),
+        personal=("reverse_path", "from_addr_spec", "return_domain"),
     )
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="+", db_constraint=False)
     message = models.ForeignKey(Message, models.CASCADE, related_name="renditions")
@@ -95,6 +182,8 @@ class Rendition(models.Model):
     size = models.PositiveIntegerField()
     octets = models.BinaryField()
     reverse_path = models.CharField(max_length=254, blank=True, db_default="")
+    from_addr_spec = models.CharField(max_length=254, blank=True, db_default="", default="")
+    return_domain = models.CharField(max_length=253, blank=True, db_default="", default="")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -124,6 +213,7 @@ class FailureKind(models.TextChoices):
     EXPIRED = "expired", _("Tried too long")
     UNCERTAIN = "uncertain", _("May have arrived")
     INVALID = "invalid", _("Not a valid address")
+    DAILY_LIMIT = "daily_limit", _("Over the daily limit")
 
 
 class Email(models.Model):
@@ -131,6 +221,8 @@ class Email(models.Model):
 
     `lease` is empty unless a worker has it in hand, until `leased_until` on the database's clock. `is_listed`
     says whether the queue page shows it: urgent mail appears only if its first attempt did not end in Sent.
+    `quota_day` is the day whose limit it was counted against, `redirected_to` who got it in the recipient's
+    place (capture mode).
     """
 
     classified = Classified(
@@ -138,8 +230,10 @@ class Email(models.Model):
         plain=(
             "id", "workspace", "message", "rendition", "address", "contact", "lane", "state", "failure_kind",
             "cancelled_because", "due_at", "lease", "leased_until", "attempt_count", "uncertain_count",
-            "first_attempt_at", "sent_at", "bounced_at", "ignored_at", "why_told", "is_listed", "created_at",
+            "first_attempt_at", "sent_at", "bounced_at", "ignored_at", "why_told", "is_listed", "quota_day",
+            "created_at",
         ),
+        personal=("redirected_to",),
         content=("failure_text",),
     )  # fmt: skip
     workspace = models.ForeignKey(
@@ -158,7 +252,7 @@ class Email(models.Model):
         max_length=9, choices=State.choices, db_default=State.OUTGOING, default=State.OUTGOING
     )
     failure_kind = models.CharField(
-        max_length=9, choices=FailureKind.choices, blank=True, db_default="", default=""
+        max_length=12, choices=FailureKind.choices, blank=True, db_default="", default=""
     )
     failure_text = models.TextField(blank=True, db_default="", default="")
     cancelled_because = models.CharField(max_length=20, blank=True, db_default="", default="")
@@ -173,6 +267,8 @@ class Email(models.Model):
     ignored_at = models.DateTimeField(null=True)
     why_told = models.CharField(max_length=10, blank=True, db_default="", default="")
     is_listed = models.BooleanField(db_default=True, default=True)
+    quota_day = models.DateField(null=True)
+    redirected_to = models.CharField(max_length=254, blank=True, db_default="", default="")
     created_at = models.DateTimeField(db_default=Now())
 
     objects: ClassVar[EmailQuerySet] = EmailQuerySet.as_manager()  # type: ignore[assignment]
@@ -237,6 +333,47 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number}. {self.outcome}"
+
+
+class Allowance(models.Model):
+    """How much of a limit one of its periods has used: a workspace's day, or a server's minute, hour or day.
+
+    `used_count` counts what was reserved when it was claimed; what did not leave is given back.
+    """
+
+    class Unit(models.TextChoices):
+        """The period: a day of the daily limit starts at 23:00 UTC, the others on the clock in UTC."""
+
+        QUOTA_DAY = "quota_day", _("Day of the daily limit")
+        MINUTE = "minute", _("Minute")
+        HOUR = "hour", _("Hour")
+        DAY = "day", _("Day")
+
+    classified = Classified(
+        kept=Kept.LIMITED, plain=("id", "workspace", "server", "unit", "starts_at", "used_count")
+    )
+    workspace = models.ForeignKey(Workspace, models.CASCADE, null=True, related_name="+")
+    server = models.ForeignKey(MailServer, models.CASCADE, null=True, related_name="+")
+    unit = models.CharField(max_length=9, choices=Unit.choices)
+    starts_at = models.DateTimeField()
+    used_count = models.PositiveIntegerField(db_default=0, default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["workspace", "unit", "starts_at"],
+                condition=Q(server=None),
+                name="allowance_once_per_workspace",
+            ),
+            models.UniqueConstraint(
+                fields=["server", "unit", "starts_at"],
+                condition=Q(workspace=None),
+                name="allowance_once_per_server",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.unit} {self.starts_at:%Y-%m-%d %H:%M}: {self.used_count}"
 
 
 class Tally(models.Model):

@@ -13,6 +13,15 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from postroom.workspaces.classified import Classified, Kept
+from postroom.workspaces.sealed import SealedField
+
+
+class CaptureMode(models.TextChoices):
+    """What capture does with mail, where it is switched on."""
+
+    ALL = "all", _("Keep everything in")
+    REDIRECT = "redirect", _("Redirect everything to one address")
+    ALLOW = "allow", _("Let only these addresses through")
 
 
 class Installation(models.Model):
@@ -20,14 +29,23 @@ class Installation(models.Model):
 
     classified = Classified(
         kept=Kept.INSTALLATION,
-        plain=("id", "instance", "created_at", "capturing_since", "capture_reason", "engine_seen_at"),
+        plain=(
+            "id", "instance", "created_at", "capturing_since", "capture_reason", "capture_mode",
+            "engine_seen_at",
+        ),
+        personal=("capture_to", "capture_allowed"),
         secret=("key_check",),
-    )
+    )  # fmt: skip
     instance = models.CharField(max_length=64)
     key_check = models.CharField(max_length=32)
     created_at = models.DateTimeField(db_default=Now())
     capturing_since = models.DateTimeField(null=True)
     capture_reason = models.CharField(max_length=20, blank=True, db_default="")
+    capture_mode = models.CharField(
+        max_length=8, choices=CaptureMode.choices, db_default=CaptureMode.ALL, default=CaptureMode.ALL
+    )
+    capture_to = models.CharField(max_length=254, blank=True, db_default="", default="")
+    capture_allowed = models.TextField(blank=True, db_default="", default="")
     engine_seen_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -37,17 +55,44 @@ class Installation(models.Model):
         return self.instance
 
 
+class Plan(models.TextChoices):
+    """What a workspace is, as far as it decides its daily limit; the figures are in `workspaces.plans`."""
+
+    PAID = "paid", _("Paid")
+    ONE_APP_FREE = "one_app_free", _("One app free")
+    TRIAL = "trial", _("Trial")
+    MIGRATING = "migrating", _("Migrating")
+    UNLIMITED = "unlimited", _("No limit")
+
+
 class Workspace(models.Model):
-    """A tenant: its records, conversations, addresses and limits. Nothing crosses its wall."""
+    """A tenant: its records, conversations, addresses and limits. Nothing crosses its wall.
+
+    `daily_limit` is what an operator set; None means that of the plan. `features` names, separated by commas,
+    what an operator counts as in use there (email_marketing, marketing_automation).
+    """
 
     classified = Classified(
-        kept=Kept.WITH_WORKSPACE, plain=("id", "slug", "name", "is_capturing", "created_at")
-    )
+        kept=Kept.WITH_WORKSPACE,
+        plain=(
+            "id", "slug", "name", "is_capturing", "capture_mode", "plan", "daily_limit", "features",
+            "created_at",
+        ),
+        personal=("capture_to", "capture_allowed"),
+    )  # fmt: skip
     slug = models.CharField(
         max_length=40, unique=True, validators=[RegexValidator(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
     )
     name = models.CharField(max_length=120)
     is_capturing = models.BooleanField(db_default=False, default=False)
+    capture_mode = models.CharField(
+        max_length=8, choices=CaptureMode.choices, db_default=CaptureMode.ALL, default=CaptureMode.ALL
+    )
+    capture_to = models.CharField(max_length=254, blank=True, db_default="", default="")
+    capture_allowed = models.TextField(blank=True, db_default="", default="")
+    plan = models.CharField(max_length=12, choices=Plan.choices, default=Plan.PAID)
+    daily_limit = models.PositiveIntegerField(null=True, blank=True)
+    features = models.CharField(max_length=200, blank=True, default="")
     created_at = models.DateTimeField(db_default=Now())
 
     def __str__(self) -> str:
@@ -130,15 +175,17 @@ class MailDomain(models.Model):
         kept=Kept.WITH_WORKSPACE,
         plain=(
             "id", "workspace", "domain", "bounce_local_part", "catchall_local_part", "from_local_part",
-            "is_default",
+            "is_default", "dns_checked_at", "dns_findings",
         ),
     )  # fmt: skip
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="mail_domains")
     domain = models.CharField(max_length=253, unique=True)
     bounce_local_part = models.CharField(max_length=20, default="bounce")
     catchall_local_part = models.CharField(max_length=20, default="catchall")
-    from_local_part = models.CharField(max_length=64, default="notifications")
+    from_local_part = models.CharField(max_length=254, default="notifications")
     is_default = models.BooleanField(default=False)
+    dns_checked_at = models.DateTimeField(null=True)
+    dns_findings = models.JSONField(default=dict)
 
     class Meta:
         constraints = [
@@ -153,7 +200,95 @@ class MailDomain(models.Model):
     @property
     def from_addr_spec(self) -> str:
         """The address that mail goes out from when its author's own address may not be used."""
-        return f"{self.from_local_part}@{self.domain}"
+        return self.from_local_part if self.overrides_from else f"{self.from_local_part}@{self.domain}"
+
+    @property
+    def overrides_from(self) -> bool:
+        """Is a whole address set as the default From? Then every mail goes out from it."""
+        return "@" in self.from_local_part
+
+
+class DkimKey(models.Model):
+    """A key that signs the mail of one domain (RFC 6376, RFC 8463). It signs only while it is active.
+
+    Made → published in DNS and found there → active → retiring (signs no more, still published, so that mail
+    on its way verifies) → retired (its record may be removed).
+    """
+
+    class Algorithm(models.TextChoices):
+        """What it signs with."""
+
+        RSA = "rsa", "RSA-2048"
+        ED25519 = "ed25519", "Ed25519"
+
+    class State(models.TextChoices):
+        """How far its life has gone."""
+
+        WAITING = "waiting", _("Waits for its DNS record")
+        ACTIVE = "active", _("Signs")
+        RETIRING = "retiring", _("Signs no more; keep its DNS record")
+        RETIRED = "retired", _("Retired; its DNS record may go")
+
+    classified = Classified(
+        kept=Kept.WITH_WORKSPACE,
+        plain=(
+            "id", "workspace", "mail_domain", "selector", "algorithm", "state", "public", "created_at",
+            "activated_at", "retires_at",
+        ),
+        secret=("private",),
+    )  # fmt: skip
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="dkim_keys")
+    mail_domain = models.ForeignKey(MailDomain, models.CASCADE, related_name="dkim_keys")
+    selector = models.CharField(max_length=63)
+    algorithm = models.CharField(max_length=8, choices=Algorithm.choices)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.WAITING)
+    private = SealedField()
+    public = models.TextField()
+    created_at = models.DateTimeField(db_default=Now())
+    activated_at = models.DateTimeField(null=True)
+    retires_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["mail_domain", "selector"], name="dkim_selector_once")]
+
+    def __str__(self) -> str:
+        return f"{self.selector}._domainkey.{self.mail_domain}"
+
+
+class LimitRequest(models.Model):
+    """A member asks for a higher daily limit; an operator grants it or not.
+
+    `factors` are those the decision rests on, as they were when it was asked.
+    """
+
+    classified = Classified(
+        kept=Kept.WITH_WORKSPACE,
+        plain=(
+            "id", "workspace", "member", "wanted_limit", "factors", "recommended_limit", "created_at",
+            "decided_at", "decided_by", "granted_limit",
+        ),
+        content=("reason",),
+    )  # fmt: skip
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="limit_requests")
+    member = models.ForeignKey(Member, models.SET_NULL, null=True, related_name="+")
+    wanted_limit = models.PositiveIntegerField()
+    reason = models.TextField(blank=True)
+    factors = models.JSONField(default=dict)
+    recommended_limit = models.PositiveIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+    decided_at = models.DateTimeField(null=True)
+    decided_by = models.ForeignKey(Member, models.SET_NULL, null=True, related_name="+")
+    granted_limit = models.PositiveIntegerField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["workspace"], condition=models.Q(decided_at=None), name="one_open_limit_request"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.workspace}: {self.wanted_limit}"
 
 
 class SystemParameter(models.Model):

@@ -3,6 +3,7 @@
 from postroom.conversations.models.addresses import Address, Contact
 from postroom.conversations.models.messages import Attachment, Message, MessageIdAlias, Notification
 from postroom.conversations.models.records import Alias, Follower, Record, Subtype
+from postroom.conversations.models.scheduled import ScheduledMessage
 
 __all__ = [
     "Address",
@@ -14,5 +15,6 @@ __all__ = [
     "MessageIdAlias",
     "Notification",
     "Record",
+    "ScheduledMessage",
     "Subtype",
 ]

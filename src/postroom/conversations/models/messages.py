@@ -32,13 +32,16 @@ class Kind(models.TextChoices):
 
 
 class Message(models.Model):
-    """Something said, on a record or on none. It lasts; what was mailed of it are its Emails."""
+    """Something said, on a record or on none. It lasts; what was mailed of it are its Emails.
+
+    `send_at` is when its Emails were asked to leave (None: at once).
+    """
 
     classified = Classified(
         kept=Kept.WITH_RECORD,
         plain=(
             "id", "workspace", "record", "author", "kind", "subtype", "stream", "parent", "message_id",
-            "is_auto_deleted", "created_at",
+            "is_auto_deleted", "send_at", "created_at",
         ),
         personal=("author_name",),
         content=("subject", "body", "text"),
@@ -56,6 +59,7 @@ class Message(models.Model):
     parent = models.ForeignKey("self", models.SET_NULL, null=True, related_name="children")
     message_id = models.CharField(max_length=998)
     is_auto_deleted = models.BooleanField(default=True)
+    send_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=Now(), db_index=True)
 
     objects: ClassVar[models.Manager[Message]] = MessageQuerySet.as_manager()

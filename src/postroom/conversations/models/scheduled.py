@@ -1,0 +1,82 @@
+"""What somebody wants to say later."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from postroom.conversations.models.messages import Message
+from postroom.conversations.models.records import Record, Stream
+from postroom.workspaces.classified import Classified, Kept
+from postroom.workspaces.models import Member, Workspace
+
+
+class ScheduledMessageQuerySet(models.QuerySet["ScheduledMessage"]):
+    """Scheduled messages of a workspace."""
+
+    def for_member(self, member: Member) -> ScheduledMessageQuerySet:
+        """Those a member may see: all of the workspace."""
+        return self.filter(workspace_id=member.workspace_id)
+
+
+class ScheduledMessage(models.Model):
+    """Something that is said at `post_at`, in the name of the member who wrote it.
+
+    Until then it may be changed, moved to another time or called off. `named` are ids of contacts, `files` are
+    `flows.scheduling.StoredFile` as dicts: their octets already lie in the storage. `is_undo_window` says that
+    it only waits so that its author can take it back.
+    """
+
+    class State(models.TextChoices):
+        """What became of it."""
+
+        WAITING = "waiting", _("Scheduled")
+        POSTED = "posted", _("Posted")
+        FAILED = "failed", _("Could not be posted")
+        CANCELLED = "cancelled", _("Cancelled")
+
+    classified = Classified(
+        kept=Kept.WITH_RECORD,
+        plain=(
+            "id", "workspace", "record", "member", "subtype_key", "stream", "named",
+            "are_outsiders_confirmed", "is_undo_window", "post_at", "send_at", "state", "message",
+            "created_at",
+        ),
+        content=("subject", "body", "text", "files", "failure_text"),
+    )  # fmt: skip
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="scheduled_messages")
+    record = models.ForeignKey(Record, models.CASCADE, null=True, related_name="scheduled_messages")
+    member = models.ForeignKey(Member, models.CASCADE, related_name="scheduled_messages")
+    subject = models.CharField(max_length=998, blank=True)
+    body = models.TextField(blank=True)
+    text = models.TextField(blank=True)
+    subtype_key = models.CharField(max_length=40)
+    stream = models.CharField(max_length=6, choices=Stream.choices, blank=True)
+    named = models.JSONField(default=list)
+    files = models.JSONField(default=list)
+    are_outsiders_confirmed = models.BooleanField(default=False)
+    is_undo_window = models.BooleanField(default=False)
+    post_at = models.DateTimeField()
+    send_at = models.DateTimeField(null=True)
+    state = models.CharField(max_length=9, choices=State.choices, default=State.WAITING)
+    failure_text = models.TextField(blank=True)
+    message = models.ForeignKey(Message, models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects: ClassVar[models.Manager[ScheduledMessage]] = ScheduledMessageQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["post_at", "id"], condition=models.Q(state="waiting"), name="scheduled_waiting"
+            ),
+            models.Index(
+                fields=["record", "post_at"], condition=models.Q(state="waiting"), name="scheduled_in_record"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.subject or self.text[:60]
