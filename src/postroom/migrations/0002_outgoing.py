@@ -1,7 +1,8 @@
 import django.db.models.deletion
 import django.db.models.functions.datetime
-import postroom.workspaces.sealed
 from django.db import migrations, models
+
+import postroom.workspaces.sealed
 
 
 def leave_existing_ones_unlimited(apps, schema_editor):

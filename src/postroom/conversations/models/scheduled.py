@@ -25,9 +25,9 @@ class ScheduledMessageQuerySet(models.QuerySet["ScheduledMessage"]):
 class ScheduledMessage(models.Model):
     """Something that is said at `post_at`, in the name of the member who wrote it.
 
-    Until then it may be changed, moved to another time or called off. `named` are ids of contacts, `files` are
-    `flows.scheduling.StoredFile` as dicts: their octets already lie in the storage. `is_undo_window` says that
-    it only waits so that its author can take it back.
+    Until then it may be changed, moved to another time or called off. `named` are ids of contacts, `files`
+    are `flows.scheduling.StoredFile` as dicts: their octets already lie in the storage. `is_undo_window` says
+    that it only waits so that its author can take it back.
     """
 
     class State(models.TextChoices):
