@@ -25,16 +25,17 @@ async def open_connection(
 
     Raises RelayUnreachable with the step it ended at; then nothing was handed over and nothing is left open.
     """
-    connection = await _connected(relay, owner, timeouts)
+    connection = await connected(relay, owner, timeouts)
     try:
-        await _Opening(connection, relay, timeouts, context).run()
+        await Opening(connection, relay, timeouts, context).run()
     except BaseException:
         connection.abort()
         raise
     return connection
 
 
-async def _connected(relay: Relay, owner: Owner, timeouts: Timeouts) -> Connection:
+async def connected(relay: Relay, owner: Owner, timeouts: Timeouts) -> Connection:
+    """Return a connection that nobody has greeted yet. Raises RelayUnreachable (step dns or connect)."""
     loop = asyncio.get_running_loop()
     async with _step("connect", timeouts.connect, relay):
         _, connection = await loop.create_connection(
@@ -43,8 +44,11 @@ async def _connected(relay: Relay, owner: Owner, timeouts: Timeouts) -> Connecti
     return connection
 
 
-class _Opening:
-    """One connection on its way in."""
+class Opening:
+    """One connection on its way in, step by step; `run` takes all of them.
+
+    Every step raises RelayUnreachable; whoever takes the steps then aborts the connection.
+    """
 
     def __init__(
         self, connection: Connection, relay: Relay, timeouts: Timeouts, context: ssl.SSLContext | None
