@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from postroom.wire.from_filter import FromFilter
+
 
 class ConfigError(Exception):
     """The configuration cannot be used; the message names the remedy."""
@@ -43,6 +45,11 @@ SETTINGS = (
         "",
         "The relay that takes our mail: smtp://, smtp+starttls:// or smtps://user:password@host:port.",
         is_secret=True,
+    ),
+    Setting(
+        "RELAY_FROM_FILTER",
+        "",
+        "Domains and addresses that the relay lets us send from, with commas between; empty means any.",
     ),
     Setting(
         "POSTROOM_SECRET_KEY",
@@ -97,13 +104,14 @@ class Config:
 
 
 def load(environ: Mapping[str, str] | None = None) -> Config:
-    """Read the configuration. Raises ConfigError for an unreadable file or a value that is no choice."""
+    """Read the configuration. Raises ConfigError for an unreadable file or a value that cannot be used."""
     environ = os.environ if environ is None else environ
     folder = environ.get("POSTROOM_DATA", _BY_NAME["POSTROOM_DATA"].default)
     in_file = _read_file(Path(folder).expanduser() / "postroom.toml")
     values = {setting.name: _value_of(setting, environ, in_file) for setting in SETTINGS}
     for setting in SETTINGS:
         _check_choice(setting, values[setting.name])
+    _check_filter(values["RELAY_FROM_FILTER"])
     return Config(values, tuple(_warnings(environ, in_file)))
 
 
@@ -138,6 +146,13 @@ def _check_choice(setting: Setting, value: Value) -> None:
         raise ConfigError(
             f"{setting.name} is {value.text!r} ({value.origin}); choose one of {', '.join(setting.choices)}."
         )
+
+
+def _check_filter(value: Value) -> None:
+    try:
+        FromFilter.parse(value.text)
+    except ValueError as error:
+        raise ConfigError(f"RELAY_FROM_FILTER cannot be used ({value.origin}): {error}") from error
 
 
 def _secret_from(path: str, name: str) -> str:

@@ -14,6 +14,7 @@ class EventKind(StrEnum):
     """What an Event tells. `detail` holds what is named in brackets."""
 
     NOT_TOLD = "not_told"  # [reason] one per contact who was a candidate and was passed over
+    ROUTE = "route.chosen"  # [server, rule, wanted_from, from, return_path, return_domain, is_warning]
     CAPTURED = "email.captured"  # [count] grouped per message
     RETRIED = "email.retried"  # by a member
     SENT_NOW = "email.sent_now"  # by a member

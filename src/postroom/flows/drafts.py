@@ -11,6 +11,7 @@ from postroom.conversations.models import Contact, Message, Record
 from postroom.conversations.models.messages import Kind
 from postroom.conversations.models.records import Stream
 from postroom.conversations.storage import Upload
+from postroom.outgoing.models import MailServer
 from postroom.workspaces.models import Member, Workspace
 from postroom.workspaces.refusals import RequestRefused
 
@@ -34,7 +35,7 @@ class Draft:
 
     `body` is HTML, sanitised when it is posted; `text` is taken if there is no body. `author` None means
     the member who acts, or without one the workspace itself. `author_name` is shown where there is no
-    author. `named` are told besides the followers.
+    author. `server` None means the one that the rules choose. `named` are told besides the followers.
     `already_told` are normalised addresses that have it from outside. `stream` None means that of the
     subtype. `message_id` is that of a mail that came in; a new one is minted otherwise. `is_quiet`
     stores it without telling anybody and without letting the author follow. `may_author_follow`: taking part
@@ -45,6 +46,7 @@ class Draft:
     record: Record | None = None
     author: Contact | None = None
     author_name: str = ""
+    server: MailServer | None = None
     member: Member | None = None
     body: str = ""
     text: str = ""

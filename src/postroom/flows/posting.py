@@ -17,12 +17,13 @@ from postroom.conversations.models import Attachment, Contact, Message, Notifica
 from postroom.conversations.models.messages import Kind
 from postroom.conversations.recipients import BY_EMAIL, IN_POSTROOM, PASSED_OVER, SHARING, Audience, Reason
 from postroom.conversations.storage import Upload
-from postroom.diagnostics.events import EventKind
+from postroom.diagnostics.events import EventKind, note
 from postroom.diagnostics.models import Event
 from postroom.flows import recording
 from postroom.flows.drafts import Draft, NotTold, OutsidersNamed, PostRefused, Preview, Told
 from postroom.flows.submitting import submit
 from postroom.outgoing import fan_out, letters, origin, relays
+from postroom.outgoing.routes import Route, ServerUnusable, route_of
 from postroom.wire.compose import Part
 from postroom.wire.threads import mint_message_id
 from postroom.workspaces import parameters
@@ -58,13 +59,14 @@ def post(draft: Draft) -> Message:
     _refuse_unless_possible(draft, audience)
     attachments = [storage.keep(draft.workspace.pk, upload) for upload in draft.attachments]
     candidates = None if draft.is_quiet else audience.written()  # whoever waits to write need not wait for it
+    route = None if candidates is None else _route_of(draft, audience.author)
     with transaction.atomic():
         message = _write(draft, subtype, audience.author, attachments)
         _let_author_follow(draft, subtype, audience.author)
-        if candidates is None:
+        if candidates is None or route is None:
             fan_out.write_tally(message, 0)
         else:
-            _tell(draft, message, candidates)
+            _tell(draft, message, candidates, route)
     return message
 
 
@@ -173,11 +175,21 @@ def _let_author_follow(draft: Draft, subtype: Subtype, author: Contact | None) -
         recording.follow(draft.record, author, by=draft.member)
 
 
-def _tell(draft: Draft, message: Message, candidates: Selection) -> None:
-    lane = relays.lane_of(draft.workspace, message.stream)
+def _route_of(draft: Draft, author: Contact | None) -> Route:
+    """A member's personal server carries what they say themselves, not what another says in their name."""
+    is_own = draft.member is None or author is None or author.member_id == draft.member.pk
+    try:
+        return route_of(draft.workspace, author, fixed=draft.server, may_be_personal=is_own)
+    except ServerUnusable as error:
+        raise PostRefused(str(error)) from error
+
+
+def _tell(draft: Draft, message: Message, candidates: Selection, route: Route) -> None:
+    lane = relays.lane_of(draft.workspace, message.stream, route.server)
     mailed = candidates.pick(BY_EMAIL, **{name: name for name in candidates.names})
-    renditions = fan_out.write_renditions(_frame_of(draft, message), mailed)
+    renditions = fan_out.write_renditions(_frame_of(draft, message, route), mailed)
     if fan_out.write_emails(message, mailed, renditions, lane):
+        note(EventKind.ROUTE, workspace=draft.workspace, message=message, **route.detail())
         server_lane = lane.server.engine_lane
         transaction.on_commit(lambda: engine.wake(server_lane))
     _notify(message, candidates.pick(IN_POSTROOM, member="member_id", reason="why"))
@@ -185,10 +197,10 @@ def _tell(draft: Draft, message: Message, candidates: Selection) -> None:
     _note_why_not(message, candidates, SHARING, f"'{Reason.SAME_ADDRESS}'")
 
 
-def _frame_of(draft: Draft, message: Message) -> letters.Frame:
+def _frame_of(draft: Draft, message: Message, route: Route) -> letters.Frame:
     if _are_too_large(draft):
-        return letters.frame_of(message, left_out=[upload.clean_name for upload in draft.attachments])
-    return letters.frame_of(message, [_part_of(upload) for upload in draft.attachments])
+        return letters.frame_of(message, route, left_out=[upload.clean_name for upload in draft.attachments])
+    return letters.frame_of(message, route, [_part_of(upload) for upload in draft.attachments])
 
 
 def _part_of(upload: Upload) -> Part:

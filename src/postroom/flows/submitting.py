@@ -18,16 +18,18 @@ from postroom.conversations.models import Address, Attachment, Contact, Message,
 from postroom.conversations.models.messages import Kind
 from postroom.conversations.models.records import Stream
 from postroom.conversations.storage import Upload
+from postroom.diagnostics.events import EventKind, note
 from postroom.flows import recording
 from postroom.flows.drafts import PostRefused
 from postroom.outgoing import fan_out, origin, raw_mail, relays
 from postroom.outgoing.models import Email
+from postroom.outgoing.routes import Route, route_of
 from postroom.wire.address import Mailbox, normalise
 from postroom.wire.header_lines import date_line
 from postroom.wire.parse import ParsedEmail, parse
 from postroom.wire.threads import mint_message_id
 from postroom.workspaces.insert_selected import insert_selected, select
-from postroom.workspaces.models import MailDomain, Member, Workspace
+from postroom.workspaces.models import Member, Workspace
 from postroom.workspaces.walls import refuse_strangers
 
 LONGEST_LIST = 10_000
@@ -36,9 +38,10 @@ SECRET_LAYOUT = "secret"  # of octets that are dropped as soon as nobody waits f
 
 @dataclass(frozen=True, slots=True)
 class _Sender:
-    """Who the mail is from: the contact, and the header lines that have to change for it."""
+    """Who the mail is from, how it leaves, and the header lines that have to change for it."""
 
     contact: Contact
+    route: Route
     added: tuple[bytes, ...]
     dropped: tuple[str, ...]
 
@@ -57,7 +60,7 @@ def submit(
     """Send a ready-made mail to every forward-path, each with an Email of its own.
 
     The octets stay as they are, but for the header block: Bcc goes, a missing Message-ID or Date is added,
-    and a From on a domain that is not the workspace's becomes the default From, with the author's address
+    and a From that the chosen server does not let us use becomes the default From, with the author's address
     as Reply-To. Bounces come back to us, whatever `reverse_path` says; it only stands in for a missing From.
     `shown` is kept instead of what the mail says, for a mail that only its recipients may read.
     Raises PostRefused, AddressError or AcrossTheWall, each with nothing stored.
@@ -66,7 +69,7 @@ def submit(
     recipients = _recipients(forward_paths)
     parsed = parse(raw)
     domain = origin.default_domain(workspace)
-    sender = _sender(workspace, domain, parsed, reverse_path=reverse_path, member=member)
+    sender = _sender(workspace, parsed, reverse_path=reverse_path, member=member)
     message_id = parsed.message_id or mint_message_id(uuid.uuid4().hex, domain.domain)
     kept = parsed if shown is None else replace(parsed, html=None, text=shown, attachments=[])
     attachments = _kept_files(workspace, kept)
@@ -74,7 +77,8 @@ def submit(
     with transaction.atomic():
         message = _write(workspace, kept, message_id, sender=sender, record=record, stream=str(stream))
         Attachment.objects.bulk_create(_hung_on(message, attachments))
-        _tell(message, _template(raw, parsed, message_id, sender=sender), recipients, layout)
+        template = _template(raw, parsed, message_id, sender=sender)
+        _tell(message, template, recipients, layout=layout, route=sender.route)
     return message
 
 
@@ -87,21 +91,22 @@ def _recipients(forward_paths: Iterable[str]) -> list[str]:
     return recipients
 
 
-def _sender(
-    workspace: Workspace, domain: MailDomain, parsed: ParsedEmail, *, reverse_path: str, member: Member
-) -> _Sender:
+def _sender(workspace: Workspace, parsed: ParsedEmail, *, reverse_path: str, member: Member) -> _Sender:
     given = parsed.from_ or (Mailbox("", normalise(reverse_path)) if reverse_path else None)
     if given is None:
-        contact = Contact.objects.get(member=member)
-        return _Sender(contact, _from_line(origin.from_of(workspace, domain, contact)), ("from",))
+        contact = Contact.objects.select_related("address").get(member=member)
+        route = route_of(workspace, contact)
+        return _Sender(contact, route, _from_line(route.from_), ("from",))
     contact = recording.contact_for(workspace, given.addr_spec, given.display_name)
-    if origin.is_own_domain(workspace, given.addr_spec):
-        return _Sender(contact, () if parsed.from_ else _from_line(given), () if parsed.from_ else ("from",))
-    name = given.display_name or given.local_part
-    added = _from_line(Mailbox(name, domain.from_addr_spec))
+    # A program acts as one member: nobody else's personal server is its to use, whatever From says.
+    route = route_of(workspace, contact, wanted=given, may_be_personal=contact.member_id == member.pk)
+    if route.from_.addr_spec == given.addr_spec:
+        is_there = parsed.from_ is not None
+        return _Sender(contact, route, () if is_there else _from_line(given), () if is_there else ("from",))
+    added = _from_line(route.from_)
     if "Reply-To" not in parsed.headers:
         added += (b"Reply-To: " + given.header(),)
-    return _Sender(contact, added, ("from", "sender"))
+    return _Sender(contact, route, added, ("from", "sender"))
 
 
 def _from_line(mailbox: Mailbox) -> tuple[bytes, ...]:
@@ -159,10 +164,13 @@ def _template(raw: bytes, parsed: ParsedEmail, message_id: str, *, sender: _Send
     return raw_mail.template_of(raw, added=added, dropped=dropped)
 
 
-def _tell(message: Message, template: raw_mail.Template, recipients: list[str], layout: str) -> None:
-    lane = relays.lane_of(message.workspace, message.stream)
-    rendition = fan_out.rendition_of(message, template, "en", layout)
+def _tell(
+    message: Message, template: raw_mail.Template, recipients: list[str], *, layout: str, route: Route
+) -> None:
+    lane = relays.lane_of(message.workspace, message.stream, route.server)
+    rendition = fan_out.rendition_of(message, template, route, ("en", layout))
     rendition.save()
+    note(EventKind.ROUTE, workspace=message.workspace, message=message, **route.detail())
     alike = {**fan_out.alike(message, lane), "rendition": rendition.pk, "why_told": "named"}
     addresses = _addresses(message.workspace, recipients)
     of_each = {"address": F("pk"), "contact": Subquery(_oldest_contact())}

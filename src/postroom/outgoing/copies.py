@@ -20,21 +20,24 @@ class Unsendable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The octets of a rendition with their placeholders, and its own return path if it has one.
+    """The octets of a rendition with their placeholders, and where a bounce goes.
 
-    `is_stuffed` says that its copies can go on the wire as they are, so that nobody looks through each.
+    `reverse_path` is its own if it may not have a signed one, else `return_domain` is the domain of that
+    (empty: the workspace's default domain). `is_stuffed` says that its copies can go on the wire as they are,
+    so that nobody looks through each.
     """
 
     octets: bytes
     reverse_path: str
     is_stuffed: bool
+    return_domain: str = ""
 
     @classmethod
-    def of(cls, octets: bytes, reverse_path: str) -> Text:
+    def of(cls, octets: bytes, reverse_path: str, return_domain: str = "") -> Text:
         """Look through the octets once. No copy gets a leading dot from a value: values are in headers."""
         starts = (b"\n.", b"\r.", b"\n%(")
         has_dot = octets[:1] in (b".", b"%") or any(octets.rfind(start) >= 0 for start in starts)
-        return cls(octets, reverse_path, not has_dot and octets[-2:] == b"\r\n")
+        return cls(octets, reverse_path, not has_dot and octets[-2:] == b"\r\n", return_domain)
 
 
 class Copies:
@@ -43,7 +46,7 @@ class Copies:
     def __init__(self) -> None:
         self._signers: dict[int, Signer] = {}
         self._texts: Mapping[int, Text] = {}
-        self._bounce_boxes: dict[int, tuple[str, str]] = {}
+        self._bounce_boxes: dict[tuple[int, str], tuple[str, str]] = {}
 
     def load(self, emails: Iterable[Claimed]) -> Mapping[int, Text]:
         """Read the renditions and the bounce addresses that these Emails need."""
@@ -52,8 +55,9 @@ class Copies:
         wanted = {email.rendition_id for email in emails if email.rendition_id} - self._texts.keys()
         if not wanted:
             return {}
-        rows = Rendition.objects.filter(pk__in=wanted).values_list("pk", "octets", "reverse_path")
-        return {pk: Text.of(bytes(octets), reverse_path) for pk, octets, reverse_path in rows}
+        rows = Rendition.objects.filter(pk__in=wanted)
+        values = rows.values_list("pk", "octets", "reverse_path", "return_domain")
+        return {pk: Text.of(bytes(octets), *paths) for pk, octets, *paths in values}
 
     def keep(self, loaded: Mapping[int, Text], needed: Collection[int | None]) -> None:
         """Add what was loaded and drop what no waiting Email needs any more."""
@@ -68,25 +72,28 @@ class Copies:
         signer = self._signers[email.workspace_id]
         to = Mailbox(email.contact_name or "", email.addr_spec).header()
         content = text.octets % {b"to": to, b"copy": signer.copy_mark(email.email_id).encode()}
-        reverse_path = text.reverse_path or self.reverse_path(email)
+        reverse_path = text.reverse_path or self.reverse_path(email, text.return_domain)
         forward_path = email.addr_spec.encode()
         return MailObject(email.email_id, reverse_path.encode(), forward_path, content, text.is_stuffed)
 
-    def reverse_path(self, email: Claimed) -> str:
-        """The signed address that a bounce of this very attempt comes back to."""
-        if email.workspace_id not in self._bounce_boxes:
+    def reverse_path(self, email: Claimed, return_domain: str = "") -> str:
+        """The signed address that a bounce of this very attempt comes back to, at a domain that is there."""
+        boxes, workspace_id = self._bounce_boxes, email.workspace_id
+        box = boxes.get((workspace_id, return_domain)) or boxes.get((workspace_id, ""))
+        if box is None:
             raise Unsendable("The workspace has no default mail domain. Choose one in its settings.")
-        local_part, domain = self._bounce_boxes[email.workspace_id]
+        local_part, domain = box
         token = self._signers[email.workspace_id].return_path(email.email_id, email.number)
         return f"{local_part}+{token}@{domain}"
 
     def _load_workspaces(self, workspace_ids: set[int]) -> None:
         if not workspace_ids:
             return
-        domains = MailDomain.objects.filter(workspace_id__in=workspace_ids, is_default=True)
-        for workspace_id, local_part, domain in domains.values_list(
-            "workspace_id", "bounce_local_part", "domain"
+        domains = MailDomain.objects.filter(workspace_id__in=workspace_ids)
+        for workspace_id, local_part, domain, is_default in domains.values_list(
+            "workspace_id", "bounce_local_part", "domain", "is_default"
         ):
-            self._bounce_boxes[workspace_id] = (local_part, domain)
+            names = (domain, "") if is_default else (domain,)
+            self._bounce_boxes.update({(workspace_id, name): (local_part, domain) for name in names})
         for workspace_id in workspace_ids:
             self._signers[workspace_id] = tokens.signer(workspace_id)

@@ -9,6 +9,7 @@ from postroom.conversations.models import Message
 from postroom.conversations.models.records import Stream
 from postroom.outgoing.letters import Frame, letter
 from postroom.outgoing.models import Email, Lane, Rendition, Tally
+from postroom.outgoing.routes import Route
 from postroom.wire.compose import Template, compile_letter
 from postroom.workspaces.insert_selected import Selection, insert_selected
 
@@ -20,15 +21,18 @@ def write_renditions(frame: Frame, mailed: Selection) -> Kinds:
     """Compose what these recipients (with `spoken` and `layout`) need, once each."""
     wanted = sorted(mailed.pick("1 = 1", spoken="spoken", layout="layout").distinct())
     made = [
-        rendition_of(frame.message, compile_letter(letter(frame, language, layout)), language, layout)
+        rendition_of(
+            frame.message, compile_letter(letter(frame, language, layout)), frame.route, (language, layout)
+        )
         for language, layout in wanted
     ]
     Rendition.objects.bulk_create(made)
     return {(rendition.language, rendition.layout): rendition for rendition in made}
 
 
-def rendition_of(message: Message, template: Template, language: str, layout: str) -> Rendition:
-    """The row, not yet saved, for the octets of a message."""
+def rendition_of(message: Message, template: Template, route: Route, kind: tuple[str, str]) -> Rendition:
+    """The row, not yet saved, for the octets of a message; `kind` is language and layout."""
+    language, layout = kind
     return Rendition(
         workspace_id=message.workspace_id,
         message=message,
@@ -37,6 +41,9 @@ def rendition_of(message: Message, template: Template, language: str, layout: st
         digest=hashlib.sha256(template.octets).hexdigest(),
         size=len(template.octets),
         octets=template.octets,
+        from_addr_spec=route.from_.addr_spec,
+        reverse_path=route.reverse_path,
+        return_domain=route.return_domain,
     )
 
 

@@ -15,6 +15,7 @@ from postroom.conversations.models import Message
 from postroom.conversations.models.messages import Kind
 from postroom.conversations.recipients import Layout
 from postroom.outgoing import origin
+from postroom.outgoing.routes import Route
 from postroom.wire.address import Mailbox
 from postroom.wire.compose import Letter, Part
 from postroom.wire.threads import ANCESTORS, references
@@ -25,19 +26,21 @@ class Frame:
     """What all letters of one message share."""
 
     message: Message
-    from_: Mailbox
+    route: Route
     reply_to: Mailbox | None
     references: str
     attachments: Sequence[Part]
     left_out: Sequence[str]
 
 
-def frame_of(message: Message, attachments: Sequence[Part] = (), left_out: Sequence[str] = ()) -> Frame:
+def frame_of(
+    message: Message, route: Route, attachments: Sequence[Part] = (), left_out: Sequence[str] = ()
+) -> Frame:
     """Look up once what every letter of a message says. `left_out` names files too large to be mailed."""
     workspace, domain = message.workspace, origin.default_domain(message.workspace)
     return Frame(
         message,
-        origin.from_of(workspace, domain, message.author),
+        route,
         origin.reply_to_of(workspace, domain, message.record),
         references(_ancestors(message), message.message_id),
         attachments,
@@ -53,7 +56,7 @@ def letter(frame: Frame, language: str, layout: str) -> Letter:
         subject = message.subject or (message.record.title if message.record else _("Message"))
     is_from_robot = message.kind == Kind.NOTIFICATION
     return Letter(
-        from_=frame.from_,
+        from_=frame.route.from_,
         subject=" ".join(subject.split()),
         date=message.created_at,
         message_id=message.message_id,

@@ -18,19 +18,14 @@ def default_domain(workspace: Workspace) -> MailDomain:
     return found
 
 
-def from_of(workspace: Workspace, domain: MailDomain, author: Contact | None) -> Mailbox:
-    """The author's own address if it is on a domain of the workspace, else their name at the default From."""
-    if author is None:
-        return Mailbox(workspace.name, domain.from_addr_spec)
-    name = author.name or author.addr_spec.partition("@")[0] or workspace.name
-    if author.address is not None and is_own_domain(workspace, author.addr_spec):
+def wanted_from(workspace: Workspace, domain: MailDomain, author: Contact | None) -> Mailbox:
+    """Who the mail should be from: the author, or who has no address at the default From.
+
+    Whether it may be is decided with the server (`outgoing.choosing`).
+    """
+    if author is not None and author.address is not None:
         return Mailbox(author.name, author.addr_spec)
-    return Mailbox(name, domain.from_addr_spec)
-
-
-def is_own_domain(workspace: Workspace, addr_spec: str) -> bool:
-    """Is the address on one of the workspace's mail domains?"""
-    return MailDomain.objects.filter(workspace=workspace, domain=addr_spec.rpartition("@")[2]).exists()
+    return Mailbox((author and author.name) or workspace.name, domain.from_addr_spec)
 
 
 def reply_to_of(workspace: Workspace, domain: MailDomain, record: Record | None) -> Mailbox | None:

@@ -1,17 +1,23 @@
-"""Which server takes a workspace's mail, and how it is reached."""
+"""Which servers can take a workspace's mail, how they are reached and what they let us do."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from postroom.conversations.models.records import Stream
 from postroom.outgoing.models import Lane, MailServer
-from postroom.smtp.relay import Relay
+from postroom.smtp.relay import Relay, Security
+from postroom.wire.from_filter import FromFilter
+from postroom.workspaces import parameters
 from postroom.workspaces.models import Workspace
 
 SHARED_NAME = "relay"
+SECRETS = ("password", "client_key", "oauth", "esp_options")
+MAX_SIZE_PARAMETER = "mail.default.max_size_megabytes"
+OCTETS_PER_MEGABYTE = 1_000_000
 
 
 def shared_server() -> MailServer:
@@ -19,19 +25,68 @@ def shared_server() -> MailServer:
     return MailServer.objects.get_or_create(workspace=None, name=SHARED_NAME)[0]
 
 
-def lane_of(workspace: Workspace, stream: Stream | str) -> Lane:
-    """Where a workspace's Emails of a stream wait for the shared relay; made if there is none."""
-    return Lane.objects.select_related("server").get_or_create(
-        workspace=workspace, stream=str(stream), server=shared_server(), message=None
-    )[0]
+def servers_of(workspace: Workspace) -> QuerySet[MailServer]:
+    """The workspace's active servers in the order in which they are asked; their secrets stay sealed."""
+    active = MailServer.objects.filter(workspace=workspace, is_active=True)
+    return active.order_by("priority", "name", "pk").defer(*SECRETS)
+
+
+def lane_of(workspace: Workspace, stream: Stream | str, server: MailServer | None = None) -> Lane:
+    """Where a workspace's Emails of a stream wait for a server (None: the shared relay); made if needed."""
+    server = server or shared_server()
+    lane, _ = Lane.objects.get_or_create(workspace=workspace, stream=str(stream), server=server, message=None)
+    lane.server = server
+    return lane
 
 
 def relay_of(server: MailServer) -> Relay | None:
-    """How to reach a server; None without a RELAY_URL. Raises ValueError, naming the remedy."""
-    url: str = settings.POSTROOM_RELAY_URL
-    return _relay(url, settings.POSTROOM_MAIL_DOMAIN) if url else None
+    """How to reach a server: by its row, or the shared one by RELAY_URL (None if that is not set).
+
+    None, too, for a server that is reached by other means than SMTP. Raises ValueError, naming the remedy.
+    """
+    if server.is_shared:
+        url: str = settings.POSTROOM_RELAY_URL
+        return _shared_relay(url, settings.POSTROOM_MAIL_DOMAIN) if url else None
+    return _own_relay(server) if server.transport == MailServer.Transport.SMTP else None
+
+
+def filter_of(server: MailServer) -> FromFilter:
+    """From where a server lets us send; that of the shared relay is RELAY_FROM_FILTER."""
+    return _filter(settings.POSTROOM_RELAY_FROM_FILTER if server.is_shared else server.from_filter)
+
+
+def max_octets_of(server: MailServer, workspace_id: int | None = None) -> int:
+    """How large a mail it takes: what is set for it, else what it told, else the System Parameter.
+
+    Without a workspace the shared relay goes by the parameter's default.
+    """
+    if server.max_size_megabytes is not None:
+        return server.max_size_megabytes * OCTETS_PER_MEGABYTE
+    if server.announced_size:
+        return server.announced_size
+    here = workspace_id or server.workspace_id
+    known = parameters.KNOWN[MAX_SIZE_PARAMETER]
+    megabytes: int = parameters.value(here, MAX_SIZE_PARAMETER) if here else known.parse(known.default)
+    return megabytes * OCTETS_PER_MEGABYTE
+
+
+def _own_relay(server: MailServer) -> Relay:
+    return Relay(
+        host=server.host,
+        port=server.port,
+        security=Security(server.encryption),
+        user=server.user,
+        password=server.password,
+        helo=settings.POSTROOM_MAIL_DOMAIN,
+        verify_certificate=server.is_certificate_checked,
+    )
 
 
 @lru_cache(maxsize=8)
-def _relay(url: str, helo: str) -> Relay:
+def _shared_relay(url: str, helo: str) -> Relay:
     return Relay.from_url(url, helo=helo)
+
+
+@lru_cache(maxsize=1024)
+def _filter(text: str) -> FromFilter:
+    return FromFilter.parse(text)

@@ -46,6 +46,11 @@ KNOWN: Mapping[str, Parameter] = {
         _positive,
         gettext_lazy("Hours after the first attempt when an email counts as Delivery Failed."),
     ),
+    "mail.default.max_size_megabytes": Parameter(
+        "10",
+        _positive,
+        gettext_lazy("How large an email may be where its outgoing server does not say."),
+    ),
     "mail.attachment.limit_megabytes": Parameter(
         "10", _positive, gettext_lazy("How large the attachments of one email may be together.")
     ),
