@@ -87,7 +87,8 @@ class ScriptedRelay:
         finally:
             server.close()
             for visit in self.visits:
-                visit.transport.abort()
+                if hasattr(visit, "transport"):  # a TLS handshake that failed made no connection
+                    visit.transport.abort()
             await asyncio.sleep(0.005)
 
     def relay(self, security: Security = Security.NONE, **settings: object) -> Relay:
