@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from postroom.wire.address import Mailbox
 from postroom.wire.compose import COPY_HEADER, Letter, Part, Template, compile_letter, dot_stuff, field
+from postroom.wire.file_names import ascii_file_name, clean_file_name
 from postroom.wire.header_lines import header_value
 from postroom.wire.mime_writing import html_value, text_value
+from postroom.wire.parse import parse
 
 ANA = Mailbox("Ana Pop", "ana@demo.example")
 BEN = Mailbox("Ben", "ben@example.org")
@@ -173,12 +175,28 @@ def test_an_identifier_that_does_not_fit_a_line_is_refused() -> None:
         compile_letter(replace(LETTER, message_id=f"<{'a' * 1000}@x>"))
 
 
-def test_long_references_are_folded_between_identifiers_only() -> None:
+def test_references_stay_on_one_line_and_keep_the_nearest_that_fit() -> None:
     ids = [f"<{letter * 300}@demo.example>" for letter in "abcd"]
-    octets = written(replace(LETTER, references=" ".join(ids)))
-    for one in ids:
-        assert one.encode() in octets
-    assert read(octets)["References"].split() == ids
+    octets = written(
+        replace(LETTER, references=" ".join(ids), headers=[("Resent-Message-ID", " ".join(ids))])
+    )
+    assert f"\r\nReferences: {' '.join(ids[1:])}\r\n".encode() in octets
+    assert f"\r\nIn-Reply-To: {ids[-1]}\r\n".encode() in octets
+    assert f"\r\nResent-Message-ID: {' '.join(ids[1:])}\r\n".encode() in octets
+    assert read(octets)["References"].split() == ids[1:]
+
+
+@given(st.lists(st.text("abc.-", min_size=1, max_size=400), max_size=40))
+def test_no_identification_header_is_ever_folded(unique: list[str]) -> None:
+    ids = [f"<{each}@demo.example>" for each in unique]
+    mail = written(replace(LETTER, references=" ".join(ids), headers=[("In-Reply-To", " ".join(ids[:2]))]))
+    head = mail.partition(b"\r\n\r\n")[0].decode()
+    for name in ("Message-ID", "References", "In-Reply-To"):
+        assert not re.search(rf"^{name}:.*\r\n[ \t]", head, re.MULTILINE)
+    found = re.search(r"^References: (.*)\r$", head, re.MULTILINE)
+    kept = found[1].split() if found else []
+    assert kept == ids[len(ids) - len(kept) :]
+    assert parse(mail).references == kept[-32:]
 
 
 def test_fields_are_put_in_for_each_recipient() -> None:
@@ -254,11 +272,38 @@ def test_any_text_reads_back(subject: str, name: str, text: str, html: str) -> N
 @given(st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]) | st.just(" "), max_size=3000))
 def test_any_subject_and_any_further_header_reads_back(subject: str) -> None:
     subject = " ".join(subject.split())
-    mail = read(written(replace(LETTER, subject=subject, headers=[("X-Campaign", subject)])))
-    longest = max(map(len, subject.split() or [""]))
-    if longest <= 900 or not subject.isascii():
-        assert mail["Subject"] == subject
-        assert mail["X-Campaign"] == subject
+    octets = written(replace(LETTER, subject=subject, headers=[("X-Campaign", subject)]))
+    mail = read(octets)
+    assert mail["Subject"] == subject
+    assert mail["X-Campaign"] == subject
+    assert parse(octets).headers.text("Subject") == subject
+    encoded = [line for line in octets.partition(b"\r\n\r\n")[0].split(b"\r\n") if b"=?utf-8?" in line]
+    assert all(len(line) <= 76 for line in encoded)
+    assert all(len(word) <= 75 for line in encoded for word in line.split() if word.startswith(b"=?"))
+
+
+def test_a_name_that_not_everybody_can_read_stands_beside_in_ascii() -> None:
+    octets = written(replace(LETTER, attachments=[Part("Ofertă “nr. 5”.pdf", "application/pdf", b"x")]))
+    assert b'Content-Type: application/pdf;\r\n name="Oferta nr. 5.pdf"\r\n' in octets
+    assert b"filename*=utf-8''Ofert%C4%83" in octets
+    assert next(read(octets).iter_attachments()).get_filename() == "Ofertă “nr. 5”.pdf"
+
+
+@pytest.mark.parametrize(
+    ("name", "spare"),
+    [("报价.pdf", "file.pdf"), ("é", "e"), ("报价", "file"), ("a.b", ""), ("a%b.txt", "a_b.txt")],
+)
+def test_the_name_in_ascii_keeps_its_ending(name: str, spare: str) -> None:
+    assert ascii_file_name(name) == spare
+
+
+@given(TEXT)
+def test_any_file_name_reads_the_same_to_two_readers(name: str) -> None:
+    octets = written(replace(LETTER, attachments=[Part(name, "application/pdf", b"x")]))
+    (ours,) = parse(octets).attachments
+    (theirs,) = read(octets).iter_attachments()
+    assert ours.name == (clean_file_name(name) or "document.pdf")
+    assert (theirs.get_filename() or "document.pdf") == ours.name
 
 
 @given(st.lists(TEXT | st.just(field("v")), max_size=5), TEXT)

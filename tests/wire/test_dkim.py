@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import dkim
+import dkim  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -169,7 +169,8 @@ def fields(draw: Any) -> bytes:
     pieces = draw(LINES)
     value = b"".join(b"\r\n" + draw(BLANK) + piece if draw(st.booleans()) else piece for piece in pieces)
     value = b"x" + value if not value.strip(b" \t\r\n") else value
-    return draw(HEADER_NAMES) + b":" + _without_blank_folds(value) + b"\r\n"
+    name: bytes = draw(HEADER_NAMES)
+    return name + b":" + _without_blank_folds(value) + b"\r\n"
 
 
 def _without_blank_folds(value: bytes) -> bytes:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from postroom.wire.compose import COPY_HEADER, Template
+from postroom.wire.mended import mended, needs_mending
 
 _FIELD_START = re.compile(rb"[!-9;-~]+[ \t]*:")
 _ALWAYS_DROPPED = frozenset(
     {b"bcc", b"resent-bcc", b"return-path", b"x-postroom-record", COPY_HEADER.lower().encode()}
 )
+# RFC 5322 §3.6: at most one of each. Readers differ in which of two they show, and one of them may be false.
+_ONCE = frozenset(
+    (b"from", b"sender", b"reply-to", b"to", b"cc", b"subject", b"date", b"message-id", b"in-reply-to")
+) | frozenset((b"references", b"mime-version", b"content-type", b"content-transfer-encoding"))
 
 __all__ = ["Template", "split", "template_of"]
 
@@ -28,13 +33,23 @@ def template_of(raw: bytes, *, added: Sequence[bytes], dropped: Collection[str] 
     """The mail as a template whose one placeholder is the mark of each copy.
 
     `added` are whole header lines without line ends, put first; fields named in `dropped` go, and so does
-    what nobody but us may say or see: Bcc, Return-Path and our own marks.
+    what nobody but us may say or see: Bcc, Return-Path and our own marks. Of fields that may stand once the
+    first is kept, and what no header may hold is mended (`wire.mended`); all else stays octet for octet.
     """
     head, rest = split(raw)
     gone = _ALWAYS_DROPPED | {name.lower().encode() for name in dropped}
-    kept = [line for line in _fields(head) if line.partition(b":")[0].strip().lower() not in gone]
+    kept = [mended(line) if needs_mending(line) else line for line in _first_of_each(head, gone)]
     literal = Template.literal(b"".join([*(line + b"\r\n" for line in added), *kept]) + rest)
     return Template(f"{COPY_HEADER}: %(copy)b\r\n".encode() + literal.octets, ("copy",))
+
+
+def _first_of_each(head: bytes, gone: Collection[bytes]) -> Iterator[bytes]:
+    seen: set[bytes] = set()
+    for line in _fields(head):
+        name = line.partition(b":")[0].strip().lower()
+        if name not in gone and not (name in _ONCE and name in seen):
+            yield line
+        seen.add(name)
 
 
 def _fields(head: bytes) -> list[bytes]:

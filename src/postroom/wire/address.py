@@ -57,7 +57,8 @@ class Mailbox:
 
         A name beyond ASCII becomes RFC 2047 words (at most 80 characters of it), so that the line stays
         below 998 octets. A local part beyond ASCII has no form in an ASCII header: it is shown as the
-        name of an empty group (RFC 6857 §3.1.8). Raises AddressError for what is no address at all.
+        name of an empty group (RFC 6857 §3.1.8); `wide_header` writes it. Raises AddressError for what is
+        no address at all.
         """
         name, address = clean_name(self.display_name), self.addr_spec
         if not _SAFE_ADDRESS.fullmatch(address):
@@ -65,6 +66,17 @@ class Mailbox:
         if not address.isascii():
             return (" ".join(encode(f"{name[:MAX_ENCODED_NAME]} {address}".strip())) + " :;").encode("ascii")
         return (f"{_ascii_phrase(name)} <{address}>" if name else address).encode("ascii")
+
+    def wide_header(self) -> bytes:
+        """Write the mailbox with its local part in UTF-8 (RFC 6532 §3.2), on one line.
+
+        Only for a server that offers SMTPUTF8. Without anything beyond ASCII in the address it is what
+        `header` writes. Raises AddressError for what is no address at all.
+        """
+        if self.addr_spec.isascii():
+            return self.header()
+        name, address = clean_name(self.display_name), normalise(self.addr_spec)
+        return (f"{_ascii_phrase(name)} <{address}>" if name else address).encode("utf-8")
 
 
 def clean_name(name: str) -> str:

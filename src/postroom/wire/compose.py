@@ -121,7 +121,7 @@ def _header_lines(letter: Letter) -> list[str]:
 
 def _ancestry_lines(letter: Letter) -> list[str]:
     """References, and In-Reply-To with the nearest ancestor, because some mail programs read only that."""
-    lines = [identifiers_line("References", letter.references)] if letter.references.strip() else []
+    lines = [identifiers_line("References", letter.references)] if message_ids(letter.references) else []
     ancestors = [known for known in message_ids(letter.references) if known != letter.message_id]
     if ancestors and not any(name.lower() == "in-reply-to" for name, _ in letter.headers):
         lines.append(identifiers_line("In-Reply-To", ancestors[-1]))

@@ -1,6 +1,7 @@
 """Names of attached files: what may be shown, and how a header carries it."""
 
 import re
+import unicodedata
 from typing import Final
 from urllib.parse import quote
 
@@ -10,6 +11,9 @@ MAX_CHARACTERS: Final = 200
 _PATH: Final = re.compile(r".*[/\\]", re.DOTALL)
 _NOT_IN_NAMES: Final = re.compile(r'[<>:"|?*]')
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 !#$&+,.=@^_`{}~()\[\]-]{1,60}")
+_NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9 !#$&+,.=@^_`{}~()\[\]-]+")
+_FALLBACK_CHARACTERS: Final = 60
+_LONGEST_ENDING: Final = 20
 _SECTION_OCTETS: Final = 60
 
 
@@ -36,6 +40,21 @@ def file_name_parameter(name: str) -> list[str]:
         return [f"filename*=utf-8''{sections[0]}"]
     first = f"filename*0*=utf-8''{sections[0]}"
     return [first, *(f"filename*{number}*={text}" for number, text in enumerate(sections[1:], 1))]
+
+
+def ascii_file_name(name: str) -> str:
+    """The name as a program reads it that knows no RFC 2231: letters lose their accents, the rest is `_`.
+
+    At most 60 characters, the ending kept, and nothing that has a meaning inside quotes; empty if the name
+    can be written plainly anyway.
+    """
+    if not name or _PLAIN.fullmatch(name):
+        return ""
+    bare = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii")
+    stem, dot, ending = _NOT_PLAIN.sub("_", bare).rpartition(".")
+    if not dot or len(ending) > _LONGEST_ENDING:
+        stem, dot, ending = f"{stem}{dot}{ending}", "", ""
+    return f"{stem.strip()[: _FALLBACK_CHARACTERS - len(ending) - 1] or 'file'}{dot}{ending}"
 
 
 def _sections(text: str) -> list[str]:

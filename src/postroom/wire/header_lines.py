@@ -12,6 +12,9 @@ from postroom.wire.threads import message_ids
 
 LINE_OCTETS: Final = 998  # RFC 5322 §2.1.1
 _FOLD_AT: Final = 76
+_WORDS_FIT_AFTER: Final = 45  # octets of a name, with which one short encoded word still makes a line of 76
+# RFC 5322 §3.6.4; a fold in one of them is undone by some relays and breaks DKIM signatures and threads.
+_IDENTIFICATION: Final = frozenset(["in-reply-to", "references", "resent-message-id"])
 _UNBROKEN_OCTETS: Final = 900
 _FIELD: Final = re.compile("(\x02[a-z0-9_]+\x03)")
 _FIELDS_IN_A_LINE: Final = 2
@@ -75,8 +78,11 @@ def text_line(name: str, text: str) -> str:
     if _FIELD.search(text):
         return _line_with_fields(name, text)
     text = one_line(text)
-    if text.isascii() and "=?" not in text:
-        return _folded(name, text.split(" "))
+    words = text.split(" ")
+    if text.isascii() and "=?" not in text and max(map(len, words)) <= _UNBROKEN_OCTETS:
+        return _folded(name, words)
+    if len(name) > _WORDS_FIT_AFTER:
+        return f"{name}:\r\n " + "\r\n ".join(encode(text))
     return f"{name}: " + "\r\n ".join(encode(text, taken=len(name) + 2))
 
 
@@ -91,9 +97,18 @@ def identifier_line(name: str, message_id: str) -> str:
 
 
 def identifiers_line(name: str, text: str) -> str:
-    """Write identifiers, folded between them and never inside one; what is no identifier is left out."""
-    known = [one for one in message_ids(text) if one.isascii() and len(one) <= _UNBROKEN_OCTETS]
-    return _folded(name, known)
+    """Write identifiers on one line, never folded; what is no identifier is left out.
+
+    Of more than a line holds (RFC 5322 §2.1.1) the last ones are kept: the nearest ancestors, and in
+    References the mail's own.
+    """
+    kept: list[str] = []
+    room = LINE_OCTETS - len(name) - 1
+    for known in reversed(message_ids(text)):
+        if known.isascii() and len(known) < room:
+            kept.append(known)
+            room -= len(known) + 1
+    return f"{name}: {' '.join(reversed(kept))}"
 
 
 def extra_line(name: str, value: str) -> str:
@@ -105,7 +120,7 @@ def extra_line(name: str, value: str) -> str:
         raise ValueError(f"{one_line(name)[:80]!r} cannot be the name of a header.")
     if name.lower() in _WRITTEN_BY_THE_LETTER:
         raise ValueError(f"The letter writes {name} itself: leave it out of the further headers.")
-    if name.lower() == "in-reply-to":
+    if name.lower() in _IDENTIFICATION:
         return identifiers_line(name, value)
     return text_line(name, value)
 
@@ -127,16 +142,10 @@ def _line_with_fields(name: str, text: str) -> str:
 
 def _folded(name: str, words: list[str]) -> str:
     """Join words with spaces, on a new line where the old one is full."""
-    pieces = [piece for word in words for piece in _unbroken(word)]
-    lines = [f"{name}: {pieces[0] if pieces else ''}"]
-    for piece in pieces[1:]:
-        if len(lines[-1]) + 1 + len(piece) > _FOLD_AT:
-            lines.append(f" {piece}")
+    lines = [f"{name}: {words[0]}"]
+    for word in words[1:]:
+        if len(lines[-1]) + 1 + len(word) > _FOLD_AT:
+            lines.append(f" {word}")
         else:
-            lines[-1] += f" {piece}"
+            lines[-1] += f" {word}"
     return "\r\n".join(lines)
-
-
-def _unbroken(word: str) -> list[str]:
-    """Cut a word that no line can hold."""
-    return [word[at : at + _UNBROKEN_OCTETS] for at in range(0, len(word), _UNBROKEN_OCTETS)] or [""]

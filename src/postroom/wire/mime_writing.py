@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Final
 
 from postroom.wire.characters import one_line, readable
-from postroom.wire.file_names import clean_file_name, file_name_parameter
+from postroom.wire.file_names import ascii_file_name, clean_file_name, file_name_parameter
 
 _FIELD: Final = re.compile("(\x02[a-z0-9_]+\x03)")
 _CONTENT_TYPE: Final = re.compile(
@@ -17,6 +17,7 @@ _CONTENT_TYPE: Final = re.compile(
     r"(?:; ?[a-z0-9-]{1,40}=(?:[a-z0-9_.+-]{1,80}|\"[a-z0-9 _.+-]{1,80}\"))*",
     re.IGNORECASE,
 )
+_CONTENT_TYPE_CHARACTERS: Final = 400
 _BASE64_LINE_OCTETS: Final = 57
 _UNSAFE_7BIT: Final = re.compile(rb"[\x00-\x08\x80-\xff]|\r(?!\n)|(?<!\r)\n|[^\r\n]{999}")
 
@@ -105,10 +106,24 @@ def _part_entity(part: Part) -> Entity:
     # A message may not be base64 inside another one (RFC 2046 §5.2.1).
     if content_type.lower() == "message/rfc822" and not _UNSAFE_7BIT.search(part.content):
         return Entity((*headers, "Content-Type: message/rfc822"), part.content + b"\r\n")
-    if not _CONTENT_TYPE.fullmatch(content_type) or content_type.lower().startswith("message/"):
+    if not _is_content_type(content_type) or content_type.lower().startswith("message/"):
         content_type = "application/octet-stream"
-    headers += [f"Content-Type: {content_type}", "Content-Transfer-Encoding: base64"]
+    headers += [_content_type_line(content_type, name), "Content-Transfer-Encoding: base64"]
     return Entity(tuple(headers), _base64(part.content))
+
+
+def _is_content_type(text: str) -> bool:
+    return len(text) <= _CONTENT_TYPE_CHARACTERS and _CONTENT_TYPE.fullmatch(text) is not None
+
+
+def _content_type_line(content_type: str, name: str) -> str:
+    """The type, with the name in ASCII where Content-Disposition has it in a form that not everybody reads.
+
+    It stands here because a second `filename` beside `filename*` is an error to some readers.
+    """
+    spare = ascii_file_name(name)
+    has_name = "name=" in content_type.lower()
+    return f"Content-Type: {content_type}" + (f';\r\n name="{spare}"' if spare and not has_name else "")
 
 
 def _content_id(text: str) -> str:

@@ -9,6 +9,7 @@ from postroom.wire.characters import one_line
 
 ANCESTORS: Final = 3
 MESSAGE_ID_CHARACTERS: Final = 998
+LONGEST_WRITTEN_ID: Final = 900
 _MESSAGE_ID: Final = re.compile(r"<[^<>\s\x00-\x20\x7f-\x9f]{1,996}>")
 _ID_LEFT: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+")
 
@@ -22,6 +23,11 @@ def mint_message_id(unique: str, domain: str) -> str:
     if not _ID_LEFT.fullmatch(unique) or len(message_id) > 250 or not _MESSAGE_ID.fullmatch(message_id):
         raise AddressError(f"{one_line(message_id)[:80]} is no Message-ID: use letters, digits and a domain.")
     return message_id
+
+
+def fits_a_line(message_id: str) -> bool:
+    """Can this identifier stand whole in a header line, of whatever name (RFC 5322 §2.1.1), and in ASCII?"""
+    return message_id.isascii() and len(message_id) <= LONGEST_WRITTEN_ID
 
 
 def message_ids(header_text: str, limit: int = 32) -> list[str]:

@@ -12,8 +12,10 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from postroom.wire.varints import read_varints, varint
 
 MAC_OCTETS = 10
 _RETURN_PATH, _REPLY, _COPY = 1, 2, 3
@@ -67,15 +69,15 @@ class Signer:
 
     def return_path(self, email_id: int, attempt: int) -> str:
         """The token of a return path."""
-        return self._sign(_RETURN_PATH, _varint(email_id) + _varint(attempt))
+        return self._sign(_RETURN_PATH, varint(email_id) + varint(attempt))
 
     def reply(self, record_id: int) -> str:
         """The token of a reply address."""
-        return self._sign(_REPLY, _varint(record_id))
+        return self._sign(_REPLY, varint(record_id))
 
     def copy_mark(self, email_id: int) -> str:
         """The value of the header that marks one recipient's copy."""
-        return self._sign(_COPY, _varint(email_id))
+        return self._sign(_COPY, varint(email_id))
 
     def recognise(self, text: str) -> ReturnPathToken | ReplyToken | None:
         """The token a text is, or None if it is none of ours."""
@@ -109,7 +111,7 @@ class Signer:
         head, mac = octets[:-MAC_OCTETS], octets[-MAC_OCTETS:]
         if not hmac.compare_digest(mac, self._mac(head[1], head)):
             return None
-        numbers = _numbers(head[2:])
+        numbers = read_varints(head[2:])
         return None if numbers is None else (head[0], numbers)
 
 
@@ -140,26 +142,6 @@ def split_subaddress(local_part: str) -> tuple[str, str | None]:
     """Alias and token of a local part, cut at the first plus sign; None where there is none."""
     alias, plus, token = local_part.partition("+")
     return alias, token if plus else None
-
-
-def _varint(number: int) -> bytes:
-    octets = bytearray()
-    while number > 0x7F:
-        octets.append(number & 0x7F | 0x80)
-        number >>= 7
-    octets.append(number)
-    return bytes(octets)
-
-
-def _numbers(octets: Sequence[int]) -> list[int] | None:
-    numbers, current, shift = [], 0, 0
-    for octet in octets:
-        current |= (octet & 0x7F) << shift
-        shift += 7
-        if octet < 0x80:
-            numbers.append(current)
-            current, shift = 0, 0
-    return None if shift else numbers
 
 
 def _encode(octets: bytes) -> str:
