@@ -12,6 +12,7 @@ from postroom.conversations.models.messages import Kind
 from postroom.conversations.models.records import Stream
 from postroom.conversations.storage import Upload
 from postroom.outgoing.models import MailServer
+from postroom.outgoing.routes import Route
 from postroom.workspaces.models import Member, Workspace
 from postroom.workspaces.refusals import RequestRefused
 
@@ -84,8 +85,13 @@ class NotTold:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Who would be told and who not. `outsiders` are those whom something internal needs confirming for."""
+    """Who would be told and who not. `outsiders` are those whom something internal needs confirming for.
+
+    What is mailed would take this `route` and wait in this `stream`.
+    """
 
     told: list[Told]
     not_told: list[NotTold]
     outsiders: list[Contact]
+    route: Route
+    stream: str

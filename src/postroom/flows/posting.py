@@ -72,7 +72,8 @@ def post(draft: Draft) -> Message:
 
 def preview(draft: Draft) -> Preview:
     """Who would be told, how and why, and who not; nothing is stored. Raises PostRefused, AcrossTheWall."""
-    audience = _audience_of(draft, _subtype_of(draft))
+    subtype = _subtype_of(draft)
+    audience = _audience_of(draft, subtype)
     told = [
         Told(contact, contact.channel, contact.addr_spec, contact.why)
         for rows in (audience.by_email(), audience.in_postroom())
@@ -81,7 +82,8 @@ def preview(draft: Draft) -> Preview:
     passed_over = [NotTold(contact, contact.hurdle) for contact in _listed(audience.passed_over())]
     sharing = [NotTold(contact, Reason.SAME_ADDRESS) for contact in _listed(audience.sharing())]
     outsiders = [] if draft.are_outsiders_confirmed else list(audience.outsiders())
-    return Preview(told, passed_over + sharing, outsiders)
+    route, stream = _route_of(draft, audience.author), str(draft.stream or subtype.stream)
+    return Preview(told, passed_over + sharing, outsiders, route, stream)
 
 
 def _listed(rows: QuerySet[Candidate]) -> QuerySet[Candidate]:
