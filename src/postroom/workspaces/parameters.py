@@ -31,6 +31,20 @@ def _positive(text: str) -> int:
     return number
 
 
+def _percent(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 100:
+        raise ValueError(text)
+    return number
+
+
+def _switch(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in ("on", "off"):
+        raise ValueError(text)
+    return word == "on"
+
+
 def _gaps(text: str) -> tuple[int, ...]:
     return tuple(_positive(gap) for gap in text.split(","))
 
@@ -50,6 +64,17 @@ KNOWN: Mapping[str, Parameter] = {
         "10",
         _positive,
         gettext_lazy("How large an email may be where its outgoing server does not say."),
+    ),
+    "mail.quota.auto_resume": Parameter(
+        "on",
+        _switch,
+        gettext_lazy(
+            "What is over the daily limit: on, it waits and leaves by itself after 23:00 UTC; "
+            "off, it becomes Delivery Failed and waits for Retry."
+        ),
+    ),
+    "mail.quota.urgent_share_percent": Parameter(
+        "20", _percent, gettext_lazy("The share of the daily limit that is kept for urgent mail, in percent.")
     ),
     "mail.attachment.limit_megabytes": Parameter(
         "10", _positive, gettext_lazy("How large the attachments of one email may be together.")

@@ -1,0 +1,48 @@
+"""What bare statements say differently to PostgreSQL and to SQLite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connection
+from django.utils.dateparse import parse_datetime
+
+
+def is_postgres() -> bool:
+    """Does this thread speak to PostgreSQL?"""
+    return connection.vendor == "postgresql"
+
+
+def among(column: str, numbers: Sequence[int]) -> tuple[str, Any]:
+    """A condition that a column is one of these numbers, as one parameter however many they are."""
+    if is_postgres():
+        return f"{column} = ANY(%s)", list(numbers)
+    return f"{column} IN (SELECT value FROM json_each(%s))", json.dumps(numbers)
+
+
+def now_sql() -> str:
+    """The database's own time."""
+    return "statement_timestamp()" if is_postgres() else "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
+
+
+def database_time() -> datetime:
+    """The database's own time, aware."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {now_sql()}", [])
+        now: datetime = aware(cursor.fetchone()[0])
+    return now
+
+
+def as_stored(time: datetime) -> Any:
+    """A time as a bare statement takes it."""
+    return time if is_postgres() else connection.ops.adapt_datetimefield_value(time)
+
+
+def aware(value: Any) -> Any:
+    """A time as a bare statement gives it: text on SQLite; None stays None."""
+    if isinstance(value, str):
+        value = parse_datetime(value)
+    return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
