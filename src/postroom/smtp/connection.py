@@ -274,6 +274,11 @@ class Connection(AskingProtocol):
         else:
             self.timer = self.loop.call_later(self.timeouts.check_seconds(), self.check_deadline)
 
+    def take_leave(self) -> None:
+        """Say QUIT and close without waiting for the answer; for an idle connection."""
+        self.transport.write(b"QUIT\r\n")
+        self.close()
+
     def quit(self) -> None:
         """Take leave of an idle connection; the relay closes it."""
         self.is_idle = False

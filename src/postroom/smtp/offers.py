@@ -18,6 +18,7 @@ NO_SUCH_PATH = Reply(
     enhanced=EnhancedStatus(5, 1, 3),
     text="The address cannot be written into an SMTP command; correct it. Nothing was sent.",
 )
+TOO_LARGE = EnhancedStatus(5, 3, 4)
 NO_SMTPUTF8 = Reply(
     code=550,
     enhanced=EnhancedStatus(5, 6, 7),
@@ -27,7 +28,10 @@ NO_SMTPUTF8 = Reply(
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """The extensions we use. The defaults are those of a relay that only knows HELO."""
+    """The extensions we use. The defaults are those of a relay that only knows HELO.
+
+    `max_octets` is the largest mail it takes (RFC 1870 §4), None if it tells no limit.
+    """
 
     pipelining: bool = False
     size: bool = False
@@ -35,6 +39,7 @@ class Offers:
     smtputf8: bool = False
     starttls: bool = False
     auth: frozenset[str] = frozenset()
+    max_octets: int | None = None
 
     @classmethod
     def parse(cls, lines: Sequence[bytes]) -> Offers:
@@ -48,10 +53,13 @@ class Offers:
             smtputf8="SMTPUTF8" in names,
             starttls="STARTTLS" in names,
             auth=frozenset(word for line in words if line and line[0] == "AUTH" for word in line[1:]),
+            max_octets=_max_octets(words),
         )
 
     def objection(self, mail: MailObject) -> Reply | None:
         """Return why this mail cannot be offered to the relay at all, None if it can."""
+        if self.max_octets is not None and len(mail.content) > self.max_octets:
+            return _too_large(len(mail.content), self.max_octets)
         if PLAIN_PATH(mail.forward_path + mail.reverse_path):
             return None
         paths = (mail.reverse_path, mail.forward_path)
@@ -70,6 +78,17 @@ class Offers:
         if self.smtputf8 and (not is_ascii or not PLAIN_PATH(mail.forward_path + mail.reverse_path)):
             given += _smtputf8(mail)
         return given
+
+
+def _max_octets(words: Sequence[Sequence[str]]) -> int | None:
+    """The number behind SIZE; none, or 0, is no limit (RFC 1870 §4)."""
+    sizes = [line[1] for line in words if len(line) > 1 and line[0] == "SIZE"]
+    return (int(sizes[-1]) or None) if sizes and sizes[-1].isdecimal() and len(sizes[-1]) <= 18 else None
+
+
+def _too_large(octets: int, max_octets: int) -> Reply:
+    text = f"The mail has {octets} octets and the server takes {max_octets} at most. Nothing was sent."
+    return Reply(code=552, enhanced=TOO_LARGE, text=text)
 
 
 def _smtputf8(mail: MailObject) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from postroom.smtp.connection import Connection, Owner
@@ -66,7 +66,7 @@ class Opening:
         if self.relay.security is Security.STARTTLS:
             await self.upgrade()
             await self.ehlo()
-        if self.relay.user:
+        if self.relay.user or self.relay.token is not None:
             await self.auth()
 
     async def ask(self, step: str, command: bytes, *, wants: tuple[int, ...]) -> tuple[int, list[bytes]]:
@@ -124,7 +124,12 @@ class Opening:
         connection.transport, connection.is_tls = transport, True
 
     async def auth(self) -> None:
-        """Log in with AUTH PLAIN, else LOGIN. Neither credentials nor challenges get into a message."""
+        """Log in with XOAUTH2 if there is a token, else AUTH PLAIN, else LOGIN.
+
+        Neither credentials nor challenges get into a message.
+        """
+        if self.relay.token is not None:
+            return await self.auth_by_token(self.relay.token)
         user, password = self.relay.user.encode(), self.relay.password.encode()
         if "PLAIN" in self.connection.offers.auth:
             secret = base64.b64encode(b"\0" + user + b"\0" + password)
@@ -140,6 +145,23 @@ class Opening:
                 step="auth",
                 is_permanent=True,
             )
+        return None
+
+    async def auth_by_token(self, token: Callable[[], str]) -> None:
+        """Log in with AUTH XOAUTH2. A refusal comes as a challenge that an empty line answers."""
+        if "XOAUTH2" not in self.connection.offers.auth:
+            raise RelayUnreachable(
+                f"The relay {self.relay.host} does not offer AUTH XOAUTH2 here. Many offer it only under "
+                "TLS; else set a user name and a password.",
+                step="auth",
+                is_permanent=True,
+            )
+        bearer = await asyncio.to_thread(token)
+        said = b"user=%b\x01auth=Bearer %b\x01\x01" % (self.relay.user.encode(), bearer.encode())
+        command = b"AUTH XOAUTH2 %b\r\n" % base64.b64encode(said)
+        code, _ = await self.ask("auth", command, wants=(235, 334))
+        if code == 334:
+            await self.ask("auth", b"\r\n", wants=(235,))
 
 
 @asynccontextmanager

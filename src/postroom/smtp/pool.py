@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 
 from postroom.smtp.connection import Connection
 from postroom.smtp.errors import RelayUnreachable
 from postroom.smtp.mail import Feed, Journal, MailObject, Settled
+from postroom.smtp.offers import Offers
 from postroom.smtp.opening import open_connection
 from postroom.smtp.relay import RFC5321_TIMEOUTS, Relay, Security, Timeouts
 from postroom.wire.reply import Outcome, Reply
 
 FRUITLESS_LIMIT = 3
+ACCEPTED_FOR_ONE_MORE = 50
 
 
 class Connections:
@@ -24,6 +27,9 @@ class Connections:
     `failure` is set when the relay cannot be reached any more: then nothing further is pulled from the
     feed, what had been pulled is settled as UNREACHABLE, and `drained()` returns; `start()` tries again. An
     exception of the feed or the journal ends all connections and is raised by `drained()`.
+
+    `offers` is what the relay announced last, None before it let us in. `pace` is how many connections it
+    bears: `slow_down()` halves it, every 50 mails that are taken afterwards add one.
     """
 
     def __init__(
@@ -38,9 +44,11 @@ class Connections:
         self.relay = relay
         self.feed = feed
         self.journal = journal
-        self.limit = self.ceiling = max(1, limit)
+        self.limit = self.ceiling = self.pace = max(1, limit)
+        self.accepted_count = 0
         self.timeouts = timeouts
-        self.context = relay.context() if relay.security is not Security.NONE else None
+        self.context: ssl.SSLContext | None = None
+        self.offers: Offers | None = None
         self.failure: RelayUnreachable | None = None
         self.fault: Exception | None = None
         self.is_closing = False
@@ -58,14 +66,24 @@ class Connections:
 
     async def open_one(self) -> None:
         """Open one more connection. Raises RelayUnreachable; then nothing was taken from the feed."""
-        connection = await open_connection(self.relay, self, self.timeouts, self.context)
+        connection = await self.opened()
         self.failure, self.fruitless_count = None, 0
         self.admit(connection)
+
+    async def opened(self) -> Connection:
+        """Return a connection that has been let in. Raises RelayUnreachable."""
+        if self.context is None and self.relay.security is not Security.NONE:
+            try:
+                self.context = self.relay.context()
+            except ValueError as error:  # a client certificate that cannot be used
+                raise RelayUnreachable(str(error), step="tls", is_permanent=True) from error
+        return await open_connection(self.relay, self, self.timeouts, self.context)
 
     def admit(self, connection: Connection) -> None:
         if self.is_closing or self.fault:
             connection.abort()
             return
+        self.offers = connection.offers
         self.open.add(connection)
         connection.start()
 
@@ -82,7 +100,7 @@ class Connections:
         """Return whether one more connection may be opened: the pool doubles at most, so it starts slowly."""
         if self.failure or self.fault or self.is_closing or any(each.is_idle for each in self.open):
             return False
-        is_room_left = len(self.open) + len(self.openings) < self.ceiling
+        is_room_left = len(self.open) + len(self.openings) < min(self.ceiling, self.pace)
         return is_room_left and len(self.openings) < max(1, len(self.open))
 
     def has_mail_for_one_more(self) -> bool:
@@ -94,7 +112,7 @@ class Connections:
 
     async def open_soon(self) -> None:
         try:
-            connection = await open_connection(self.relay, self, self.timeouts, self.context)
+            connection = await self.opened()
         except RelayUnreachable as failure:
             self.openings.discard(_this_task())
             self.opening_failed(failure)
@@ -122,9 +140,33 @@ class Connections:
             mail = self.waiting.popleft()
             self.settle(Settled(mail.key, Outcome.UNREACHABLE, reply, 0.0, False, False))
 
+    def slow_down(self) -> None:
+        """Halve the connections: those that are too many leave once what they carry is answered."""
+        self.pace = max(1, min(self.pace, len(self.open) + len(self.openings)) // 2)
+        self.accepted_count = 0
+        self.shed()
+
+    def shed(self) -> None:
+        """Let idle connections go that are too many for the pace."""
+        for connection in [each for each in self.open if each.is_idle][: max(0, self.excess())]:
+            connection.take_leave()
+
+    def excess(self) -> int:
+        return sum(not each.is_over for each in self.open) - self.pace
+
+    def speed_up(self) -> None:
+        """Count a mail that was taken at a reduced pace."""
+        self.accepted_count += 1
+        if self.accepted_count >= ACCEPTED_FOR_ONE_MORE:
+            self.accepted_count = 0
+            self.pace += 1
+            self.kick()
+
     # What connections ask and tell.
 
     def take(self) -> MailObject | None:
+        if self.pace < self.limit and self.excess() > 0:
+            return None
         if self.waiting:
             return self.waiting.popleft()
         return self.pull()
@@ -155,12 +197,16 @@ class Connections:
     def settle(self, settled: Settled) -> None:
         if self.returned:
             self.returned.discard(settled.key)
+        if self.pace < self.limit and settled.outcome is Outcome.ACCEPTED:
+            asyncio.get_running_loop().call_soon(self.speed_up)
         try:
             self.feed.settled(settled)
         except Exception as fault:  # the other mails on the way must still be settled
             self.break_off(fault)
 
     def rested(self) -> None:
+        if self.pace < self.limit:
+            self.shed()
         if self.is_done():
             self.rest.set()
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
@@ -48,10 +52,13 @@ RFC5321_TIMEOUTS = Timeouts()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relay:
-    """A server that takes our mail. `repr` never shows the password.
+    """A server that takes our mail. `repr` never shows a secret.
 
-    With an empty `user` no AUTH is tried. `tls_context` replaces the default context (system
-    certificates); `verify_certificate=False` accepts any certificate and any host name.
+    With an empty `user` no AUTH is tried. `token` returns an OAuth 2.0 access token: then AUTH is XOAUTH2 and
+    the password is not used; it may block, and raises RelayUnreachable or any error of its own.
+    `client_certificate` and `client_key` are PEM texts that we show during the TLS handshake; the key may
+    stand in the certificate's text. `tls_context` replaces the default context (system certificates);
+    `verify_certificate=False` accepts any certificate and any host name.
     """
 
     host: str
@@ -62,6 +69,9 @@ class Relay:
     helo: str = "localhost"
     verify_certificate: bool = True
     tls_context: ssl.SSLContext | None = None
+    client_certificate: str = field(default="", repr=False)
+    client_key: str = field(default="", repr=False)
+    token: Callable[[], str] | None = field(default=None, repr=False)
 
     @classmethod
     def from_url(cls, url: str, *, helo: str = "localhost") -> Relay:
@@ -91,14 +101,51 @@ class Relay:
         )
 
     def context(self) -> ssl.SSLContext:
-        """Return the TLS context to use; the default one loads the system's certificates, so keep it."""
+        """Return the TLS context to use; the default one loads the system's certificates, so keep it.
+
+        Raises ValueError, with the remedy, for a client certificate or key that cannot be used.
+        """
         if self.tls_context is not None:
             return self.tls_context
         context = ssl.create_default_context()
         if not self.verify_certificate:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
+        if self.client_certificate:
+            _show_certificate(context, self.client_certificate, self.client_key)
         return context
+
+
+def _show_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """OpenSSL reads keys from files only, so it gets one that nobody else can open, and that for a moment."""
+    try:
+        with _private_file(f"{certificate.strip()}\n{key.strip()}\n".encode()) as path:
+            context.load_cert_chain(path, password=lambda: "")  # an empty one: else it would ask the terminal
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise ValueError(
+            "The client certificate or its key cannot be used: paste both as PEM text (BEGIN CERTIFICATE, "
+            f"BEGIN PRIVATE KEY), belonging together, the key without a passphrase ({_reason_of(error)})."
+        ) from None
+
+
+def _reason_of(error: Exception) -> str:
+    return getattr(error, "reason", None) or type(error).__name__
+
+
+@contextmanager
+def _private_file(octets: bytes) -> Iterator[str]:
+    """A path under which this process can read the octets: in memory where the system can do that."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("client-certificate", os.MFD_CLOEXEC)
+        with open(descriptor, "wb") as file:
+            file.write(octets)
+            file.flush()
+            yield f"/proc/self/fd/{descriptor}"
+        return
+    with tempfile.NamedTemporaryFile() as temporary:  # readable by its owner only
+        temporary.write(octets)
+        temporary.flush()
+        yield temporary.name
 
 
 def _scheme(parts: SplitResult) -> tuple[Security, int]:
