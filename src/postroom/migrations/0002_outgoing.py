@@ -136,6 +136,11 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.AddField(
+            model_name="attempt",
+            name="is_unverified",
+            field=models.BooleanField(db_default=False, default=False),
+        ),
+        migrations.AddField(
             model_name="email",
             name="quota_day",
             field=models.DateField(null=True),
@@ -144,6 +149,11 @@ class Migration(migrations.Migration):
             model_name="email",
             name="redirected_to",
             field=models.CharField(blank=True, db_default="", default="", max_length=254),
+        ),
+        migrations.AddField(
+            model_name="email",
+            name="throttled_count",
+            field=models.PositiveSmallIntegerField(db_default=0, default=0),
         ),
         migrations.AddField(
             model_name="installation",
@@ -250,6 +260,11 @@ class Migration(migrations.Migration):
             model_name="mailserver",
             name="esp_options",
             field=postroom.workspaces.sealed.SealedField(blank=True, default=""),
+        ),
+        migrations.AddField(
+            model_name="mailserver",
+            name="failing_since",
+            field=models.DateTimeField(null=True),
         ),
         migrations.AddField(
             model_name="mailserver",

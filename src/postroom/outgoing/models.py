@@ -26,7 +26,8 @@ class MailServer(models.Model):
 
     `from_filter` names the domains and addresses it lets us send from (empty: any). `owner` makes it a
     member's personal server. A limit of None is none. `down_until` and `down_because` say that it is left
-    alone for now (`outgoing.holds`); `announced_size` is the SIZE it last told, in octets.
+    alone for now (`outgoing.holds`), `failure_count` how often in a row it had to be, and `failing_since`
+    since when. `announced_size` is the SIZE it last told, in octets.
     """
 
     class Transport(models.TextChoices):
@@ -56,7 +57,7 @@ class MailServer(models.Model):
             "is_certificate_checked", "authentication", "client_certificate", "from_filter", "priority",
             "is_active", "max_size_megabytes", "connection_limit", "limit_per_minute", "limit_per_hour",
             "limit_per_day", "owner", "is_for_campaigns", "created_at", "down_until", "down_because",
-            "failure_count", "last_failure", "last_reached_at", "announced_size",
+            "failure_count", "failing_since", "last_failure", "last_reached_at", "announced_size",
         ),
         personal=("user",),
         secret=("password", "client_key", "oauth", "esp_options"),
@@ -92,6 +93,7 @@ class MailServer(models.Model):
     down_until = models.DateTimeField(null=True)
     down_because = models.CharField(max_length=40, blank=True, db_default="", default="")
     failure_count = models.PositiveSmallIntegerField(db_default=0, default=0)
+    failing_since = models.DateTimeField(null=True)
     last_failure = models.TextField(blank=True, db_default="", default="")
     last_reached_at = models.DateTimeField(null=True)
     announced_size = models.PositiveBigIntegerField(null=True)
@@ -230,7 +232,7 @@ class Email(models.Model):
         plain=(
             "id", "workspace", "message", "rendition", "address", "contact", "lane", "state", "failure_kind",
             "cancelled_because", "due_at", "lease", "leased_until", "attempt_count", "uncertain_count",
-            "first_attempt_at", "sent_at", "bounced_at", "ignored_at", "why_told", "is_listed", "quota_day",
+            "throttled_count", "first_attempt_at", "sent_at", "bounced_at", "ignored_at", "why_told", "is_listed", "quota_day",
             "created_at",
         ),
         personal=("redirected_to",),
@@ -261,6 +263,7 @@ class Email(models.Model):
     leased_until = models.DateTimeField(null=True)
     attempt_count = models.PositiveSmallIntegerField(db_default=0, default=0)
     uncertain_count = models.PositiveSmallIntegerField(db_default=0, default=0)
+    throttled_count = models.PositiveSmallIntegerField(db_default=0, default=0)
     first_attempt_at = models.DateTimeField(null=True)
     sent_at = models.DateTimeField(null=True)
     bounced_at = models.DateTimeField(null=True)
@@ -293,7 +296,10 @@ class Email(models.Model):
 
 
 class Attempt(models.Model):
-    """One mail transaction and its answer, kept as the operator's history."""
+    """One mail transaction and its answer, kept as the operator's history.
+
+    `is_unverified`: it went over TLS, but nobody checked whose certificate that was.
+    """
 
     class Outcome(models.TextChoices):
         """How the transaction ended (`wire.reply.Outcome`)."""
@@ -309,7 +315,7 @@ class Attempt(models.Model):
         plain=(
             "id", "workspace", "email", "number", "at", "server_name", "remote_id", "outcome",
             "code", "enhanced",
-            "seconds", "is_tls",
+            "seconds", "is_tls", "is_unverified",
         ),
         personal=("addr_spec", "reverse_path"),
         content=("text",),
@@ -330,6 +336,7 @@ class Attempt(models.Model):
     text = models.TextField(blank=True, db_default="")
     seconds = models.FloatField(db_default=0.0)
     is_tls = models.BooleanField(db_default=False)
+    is_unverified = models.BooleanField(db_default=False, default=False)
 
     def __str__(self) -> str:
         return f"{self.number}. {self.outcome}"
