@@ -14,6 +14,7 @@ from postroom.commands import (
     messages,
     parameters,
     queue,
+    quota,
     records,
     serve,
     settings,
@@ -42,6 +43,7 @@ app.add_typer(records.app, name="record")
 app.add_typer(messages.app, name="message")
 app.add_typer(queue.app, name="queue")
 app.add_typer(inbound.app, name="inbound")
+app.add_typer(quota.app, name="quota")
 app.add_typer(capturing.app, name="capture")
 app.add_typer(keys.app, name="key")
 app.add_typer(parameters.app, name="parameter")

@@ -41,7 +41,7 @@ def _shapes() -> dict[str, Any]:
         users,
         workspaces,
     )
-    from postroom.flows import shapes
+    from postroom.flows import limit_shapes, shapes
 
     return {
         "workspace create": workspaces.FoundedShape,
@@ -59,6 +59,11 @@ def _shapes() -> dict[str, Any]:
         "inbound log": list[shapes.ReceivedShape],
         "inbound repost": shapes.ReceivedShape,
         "inbound feed": inbound.ReplyShape,
+        "quota show": limit_shapes.QuotaShape,
+        "quota set": limit_shapes.QuotaShape,
+        "quota requests": list[limit_shapes.LimitRequestShape],
+        "quota grant": limit_shapes.LimitRequestShape,
+        "quota decline": limit_shapes.LimitRequestShape,
         "explain": explaining.ExplanationShape | explaining.TrailShape,
         "capture status": capturing.CaptureShape,
         "capture on": capturing.CaptureShape,

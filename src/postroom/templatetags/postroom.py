@@ -17,6 +17,7 @@ from django.utils.translation import ngettext
 from lucide.templatetags.lucide import lucide
 
 from postroom.conversations.models import Subtype
+from postroom.web import notice_words
 from postroom.web.links import link_addresses
 from postroom.web.quotes import fold_quotes
 
@@ -160,3 +161,15 @@ def solid_octagon() -> SafeString:
         '<path d="M8 4.6v4.2M8 11.1v.2" stroke="var(--on-failed)" stroke-width="1.7" stroke-linecap="round"/>'
         "</svg>"
     )
+
+
+@register.filter
+def notice_text(reason: str) -> str:
+    """What a notice says."""
+    return notice_words.words_of(reason)
+
+
+@register.filter
+def notice_page(reason: str) -> str:
+    """The page a notice leads to, "" if there is none."""
+    return notice_words.page_of(reason)

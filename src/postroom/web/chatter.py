@@ -11,6 +11,7 @@ from django.shortcuts import render
 
 from postroom.conversations.models import Contact, Follower, Record, Subtype
 from postroom.flows import reading
+from postroom.flows.foretelling import Foretold
 from postroom.flows.posting import Preview
 from postroom.web.forms import ComposerForm, FollowerForm
 from postroom.web.membership import MemberRequest
@@ -25,6 +26,7 @@ def chatter(
     *,
     form: ComposerForm | None = None,
     preview: Preview | None = None,
+    foretold: Foretold | None = None,
     outsiders: Sequence[Contact] = (),
     follower_form: FollowerForm | None = None,
 ) -> HttpResponse:
@@ -37,6 +39,7 @@ def chatter(
         "timeline": shown,
         "form": form or ComposerForm(),
         "preview": preview,
+        "foretold": foretold,
         "outsiders": outsiders,
         "follower_form": follower_form or FollowerForm(),
         **followers_of(record),

@@ -13,6 +13,7 @@ from django.utils import timezone
 from postroom.conversations.models import Notification
 from postroom.outgoing.models import Email, State
 from postroom.web.counting import Count, count_up_to
+from postroom.web.limits_shown import limit_banner
 from postroom.web.membership import MemberRequest
 from postroom.workspaces.models import Installation, Member
 
@@ -38,12 +39,14 @@ def every_page(request: HttpRequest) -> dict[str, Any]:
     member = cast(MemberRequest, request).member if hasattr(request, "member") else None
     if member is None:
         return {"is_demo": is_demo()}
+    now = timezone.now()
     return {
         "member": member,
         "workspace": member.workspace,
         "inbox_count": unread_count(member),
         "failed_count": failed_count(member),
-        "banners": banners(member, timezone.now()),
+        "banners": banners(member, now),
+        "limit_banner": limit_banner(member, now),
         "is_demo": is_demo(),
     }
 

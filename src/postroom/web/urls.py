@@ -10,12 +10,14 @@ from postroom.web.pages import (
     emails,
     inbox,
     incoming,
+    limits,
     people,
     preferences,
     probes,
     records,
     settings,
     target,
+    tenants,
     why,
     writing,
 )
@@ -96,6 +98,13 @@ _settings = [
     path("settings/keys/<int:pk>/revoke", people.revoke_key, name="revoke_key"),
     path("settings/parameters", settings.parameters_page, name="parameters"),
     path("settings/capture", settings.capture, name="capture"),
+    path("settings/limit", limits.limit, name="limit"),
+]
+
+_operator = [
+    path("operator/workspaces", tenants.workspaces, name="operator_workspaces"),
+    path("operator/workspaces/<slug:slug>", tenants.workspace, name="operator_workspace"),
+    path("operator/workspaces/<slug:slug>/decision", tenants.decide, name="operator_decide"),
 ]
 
 _probes = [
@@ -103,4 +112,11 @@ _probes = [
     path("readyz", probes.readyz, name="readyz"),
 ]
 
-urlpatterns: list[URLPattern | URLResolver] = [*_conversations, *_mail, *_settings, *_probes, *_account]
+urlpatterns: list[URLPattern | URLResolver] = [
+    *_conversations,
+    *_mail,
+    *_settings,
+    *_operator,
+    *_probes,
+    *_account,
+]

@@ -109,11 +109,12 @@ def recommend(factors: Factors) -> int:
         + OWN_DOMAIN_PERCENT * factors.has_own_domain
         + DOMAIN_SET_UP_PERCENT * factors.is_domain_set_up
     )
-    figure = base * set_up * _trust_percent(factors) // 10_000
+    figure = base * set_up * trust_percent(factors) // 10_000
     return max(FLOOR, figure - figure % 5)
 
 
-def _trust_percent(factors: Factors) -> int:
+def trust_percent(factors: Factors) -> int:
+    """How much of the figure the bounce rate leaves, in percent."""
     if factors.sent_30_days < RATE_COUNTS_FROM:
         return 100
     return next((percent for rate, percent in TRUST if factors.bounce_rate <= rate), WORST_PERCENT)

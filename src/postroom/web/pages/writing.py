@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 
 from postroom.conversations.models import Contact, Record
 from postroom.conversations.storage import Upload
-from postroom.flows import posting, recording
+from postroom.flows import foretelling, posting, recording
 from postroom.web.chatter import chatter, contact_of
 from postroom.web.forms import ComposerForm
 from postroom.web.membership import MemberRequest, for_members
@@ -48,8 +48,13 @@ def preview_message(request: MemberRequest, pk: int) -> HttpResponse:
     form = _form(request)
     preview = _preview(request, record, form) if form.is_valid() else None
     if request.htmx:
-        return render(request, "postroom/_preview.html", {"form": form, "preview": preview, "record": record})
-    return chatter(request, record, form=form, preview=preview)
+        context = {"form": form, "preview": preview, "record": record}
+        return render(request, "postroom/_preview.html", {**context, "foretold": _foretold(record, preview)})
+    return chatter(request, record, form=form, preview=preview, foretold=_foretold(record, preview))
+
+
+def _foretold(record: Record, preview: posting.Preview | None) -> foretelling.Foretold | None:
+    return foretelling.foretell(record.workspace, preview) if preview else None
 
 
 def _preview(request: MemberRequest, record: Record, form: ComposerForm) -> posting.Preview | None:

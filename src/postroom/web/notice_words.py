@@ -1,0 +1,32 @@
+"""What a notice in the inbox says, and which page it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+# reason → the sentence, and the name of the page where something can be done.
+WORDS: Mapping[str, tuple[str | Promise, str]] = {
+    "set_aside": (_("Mail that came in could not be read and was set aside."), "incoming"),
+    "daily_limit_80": (_("The daily limit is nearly used up."), "limit"),
+    "daily_limit_100": (
+        _("The daily limit is used up. What waits leaves by itself the next day."),
+        "limit",
+    ),
+    "limit_asked": (_("A workspace asks for a higher daily limit."), "operator_workspaces"),
+    "limit_granted": (_("The higher daily limit you asked for was granted."), "limit"),
+    "limit_declined": (_("The higher daily limit you asked for was declined; it stays as it is."), "limit"),
+}
+
+
+def words_of(reason: str) -> str:
+    """The sentence for a reason; one that nobody knows is shown as it is."""
+    return str(WORDS[reason][0]) if reason in WORDS else reason
+
+
+def page_of(reason: str) -> str:
+    """Where the notice leads, "" if nowhere."""
+    return reverse(WORDS[reason][1]) if reason in WORDS else ""
