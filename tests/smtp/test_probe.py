@@ -285,6 +285,37 @@ def test_a_relay_that_offers_no_login_is_told_from_one_that_refuses_it(run: Run[
     assert failed_at(run(tried(script, user="ana", password="geheim"))) == ("auth", "no_auth")
 
 
+OAUTH = ("AUTH XOAUTH2",)
+CHALLENGE = base64.b64encode(b'{"status":"400"}')
+
+
+def no_token() -> str:
+    raise LookupError("the provider said: geheim")
+
+
+@pytest.mark.parametrize(
+    ("answer", "token", "cause"),
+    [
+        (b"535 5.7.8 Authentication failed\r\n", lambda: "t", "token_refused"),
+        (b"334 %b\r\n" % CHALLENGE, lambda: "t", "auth_refused"),
+        (b"235 2.7.0 In\r\n", no_token, "no_token"),
+    ],
+)
+def test_a_token_that_is_missing_is_told_from_one_that_is_refused(
+    run: Run[list[Probed]], answer: bytes, token: Callable[[], str], cause: str
+) -> None:
+    script = ScriptedRelay({"AUTH": answer}, offers=OAUTH)
+    found = run(tried(script, user="ana@demo.example", token=token))
+    assert failed_at(found) == ("auth", cause)
+    assert "geheim" not in of(found, ProbeStep.AUTH).said
+
+
+def test_a_relay_that_knows_no_tokens_is_not_given_one(run: Run[list[Probed]]) -> None:
+    script = ScriptedRelay(offers=("AUTH PLAIN",))
+    assert failed_at(run(tried(script, user="ana", token=lambda: "t"))) == ("auth", "no_auth")
+    assert "AUTH" not in script.verbs()
+
+
 def test_a_password_in_clear_is_a_warning(run: Run[list[Probed]]) -> None:
     script = ScriptedRelay({"AUTH": b"235 2.7.0 In\r\n"}, offers=("AUTH PLAIN",))
     auth = of(run(tried(script, user="ana", password="geheim")), ProbeStep.AUTH)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import errno
 import re
 import socket
@@ -27,6 +26,7 @@ PROBE_TIMEOUTS = Timeouts(connect=10, greeting=10, command=10, tls=10, quit=2)
 EXPIRES_SOON = timedelta(days=14)
 SAID_CHARACTERS = 200
 _RELAYING = re.compile(r"\brelay(?:ing)?\b.*\b(?:denied|not|prohibited)\b|\bnot\b.*\brelay\b", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/=]{16,}")  # credentials, should a server repeat them
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
@@ -195,14 +195,14 @@ class _Probing:
         except RelayUnreachable as failure:
             self.is_broken = failure.__cause__ is not None
             found = _failed(step, cause_of(step, failure), _words_of(failure))
+        if step is ProbeStep.AUTH:
+            found = replace(found, said=_BASE64.sub("…", found.said))
         return replace(found, said=self._clean(found.said), seconds=clock() - started)
 
     def _clean(self, said: str) -> str:
         """One short line, without what we logged in with should the server repeat it."""
-        password, user = self.relay.password, self.relay.user
-        for secret in (f"\0{user}\0{password}", password):
-            if password:
-                said = said.replace(base64.b64encode(secret.encode()).decode(), "…").replace(secret, "…")
+        if self.relay.password:
+            said = said.replace(self.relay.password, "…")
         return one_line(said)[:SAID_CHARACTERS]
 
     async def dns(self) -> Probed:
@@ -269,7 +269,7 @@ class _Probing:
         return Cause.EXPIRES_SOON if certificate.expires_at - self.now < EXPIRES_SOON else Cause.NONE
 
     async def auth(self) -> Probed:
-        token = getattr(self.relay, "token", None)
+        token = self.relay.token
         if not self.relay.user and token is None:
             return Probed(ProbeStep.AUTH, ProbeState.SKIPPED, Cause.NOT_ASKED_FOR)
         try:
