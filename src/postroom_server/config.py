@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from postroom.wire.from_filter import FromFilter
+from postroom.workspaces import capture_rules
 
 
 class ConfigError(Exception):
@@ -60,6 +61,11 @@ SETTINGS = (
     Setting("POSTROOM_BASE_URL", "", "The address people open; empty means http:// and POSTROOM_HTTP."),
     Setting("POSTROOM_MAIL_DOMAIN", "postroom.localhost", "Workspaces get the mail domain <slug>.<this>."),
     Setting("POSTROOM_INSTANCE_ID", "", "Names this installation; set it where the data folder moves about."),
+    Setting(
+        "POSTROOM_CAPTURE",
+        "off",
+        f"Capture mode for everybody, which no page can end: {capture_rules.FORMS}.",
+    ),
     Setting("POSTROOM_LOG_FORMAT", "human", "human or json.", choices=("human", "json")),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -112,6 +118,7 @@ def load(environ: Mapping[str, str] | None = None) -> Config:
     for setting in SETTINGS:
         _check_choice(setting, values[setting.name])
     _check_filter(values["RELAY_FROM_FILTER"])
+    _check_capture(values["POSTROOM_CAPTURE"])
     return Config(values, tuple(_warnings(environ, in_file)))
 
 
@@ -153,6 +160,13 @@ def _check_filter(value: Value) -> None:
         FromFilter.parse(value.text)
     except ValueError as error:
         raise ConfigError(f"RELAY_FROM_FILTER cannot be used ({value.origin}): {error}") from error
+
+
+def _check_capture(value: Value) -> None:
+    try:
+        capture_rules.of_environment(value.text)
+    except ValueError as error:
+        raise ConfigError(f"POSTROOM_CAPTURE cannot be used ({value.origin}): {error}") from error
 
 
 def _secret_from(path: str, name: str) -> str:

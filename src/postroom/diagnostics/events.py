@@ -15,7 +15,9 @@ class EventKind(StrEnum):
 
     NOT_TOLD = "not_told"  # [reason] one per contact who was a candidate and was passed over
     ROUTE = "route.chosen"  # [server, rule, wanted_from, from, return_path, return_domain, is_warning]
-    CAPTURED = "email.captured"  # [count] grouped per message
+    CAPTURED = "email.captured"  # [count, mode, level] grouped per message
+    CAPTURE_ON = "capture.on"  # [mode, to, allowed] by a member; of the workspace or of the installation
+    CAPTURE_OFF = "capture.off"  # by a member
     RETRIED = "email.retried"  # by a member
     SENT_NOW = "email.sent_now"  # by a member
     CORRECTED = "email.corrected"  # [before, after] the address of one Email

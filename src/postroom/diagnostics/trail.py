@@ -14,7 +14,7 @@ from postroom.conversations.models import Contact, Message, Notification
 from postroom.diagnostics import wording
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
-from postroom.diagnostics.verdict import Verdict, verdict_on_email, verdict_without_email
+from postroom.diagnostics.verdict import Verdict, redirected_words, verdict_on_email, verdict_without_email
 from postroom.incoming.models import ReceivedEmail, ReceivedState
 from postroom.outgoing.models import Attempt, Email, Lane, State
 
@@ -145,6 +145,9 @@ def _email_steps(email: Email) -> Iterator[Step]:
         "server": email.lane.server.name,
     }
     yield Step(email.created_at, why, f"{email.address.addr_spec} · {queued}")
+    if email.redirected_to:
+        at = email.first_attempt_at or timezone.now()
+        yield Step(at, _("Redirected by capture mode"), redirected_words(email))
     if email.state == State.OUTGOING and email.lane.held_until is not None:
         yield _hold(email.lane, email.lane.held_until, timezone.now())
     if email.ignored_at is not None:

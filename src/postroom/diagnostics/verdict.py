@@ -59,8 +59,20 @@ def verdict_on_email(email: Email, last: Attempt | None, now: datetime) -> Verdi
 def _sent(email: Email, last: Attempt | None) -> Verdict:
     server = last.server_name if last else email.lane.server.name
     when = _when(email.sent_at) if email.sent_at else ""
+    if email.redirected_to:
+        words = _("Sent, but in capture mode: %(server)s took it for %(instead)s on %(time)s.")
+        redirected = words % {"server": server, "instead": redirected_words(email), "time": when}
+        return Verdict(redirected, str(NOBODY))
     words = _("Sent: %(server)s took it for %(address)s on %(time)s, and no bounce has come back.")
     return Verdict(words % {"server": server, "address": email.address.addr_spec, "time": when}, str(NOBODY))
+
+
+def redirected_words(email: Email) -> str:
+    """Who got it in whose place."""
+    return _("%(other)s instead of %(address)s") % {
+        "other": email.redirected_to,
+        "address": email.address.addr_spec,
+    }
 
 
 def _failed(email: Email, last: Attempt | None) -> Verdict:
@@ -88,6 +100,9 @@ def _waiting(email: Email, last: Attempt | None, now: datetime) -> Verdict:
             told.who_must_act,
             _("Send Now"),
         )
+    if email.due_at > now:
+        words = _("It is scheduled for %(time)s.")
+        return Verdict(words % {"time": _when(email.due_at)}, str(NOBODY), _("Send Now"))
     return Verdict(_("It waits for its turn to be sent."), str(NOBODY), _("Send Now"))
 
 

@@ -40,7 +40,7 @@ OUTCOMES: dict[str, Words] = {
     "uncertain": gettext_lazy("The server gave no answer: it may have arrived"),
 }
 EVENTS: dict[str, Words] = {
-    EventKind.CAPTURED: gettext_lazy("Captured: nothing leaves in capture mode"),
+    EventKind.CAPTURED: gettext_lazy("Captured: capture mode kept it in"),
     EventKind.RETRIED: gettext_lazy("Retried"),
     EventKind.SENT_NOW: gettext_lazy("Send Now was pressed"),
     EventKind.CORRECTED: gettext_lazy("The address was corrected"),

@@ -12,8 +12,8 @@ from django.utils import timezone
 from postroom.conversations import storage
 from postroom.engine import LaneKind
 from postroom.flows import sending
-from postroom.flows.submitting import SECRET_LAYOUT
 from postroom.incoming.models import ReceivedState, SpooledMail
+from postroom.outgoing.capturing import SECRET_LAYOUT
 from postroom.outgoing.models import Email, Rendition, State
 from postroom.workspaces.models import IdempotentRequest
 

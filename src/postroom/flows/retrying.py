@@ -13,8 +13,8 @@ from postroom.conversations.models import Address, Contact, Message, Notificatio
 from postroom.conversations.recipients import own_addresses
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
-from postroom.flows.submitting import SECRET_LAYOUT
 from postroom.outgoing import holds, tallies
+from postroom.outgoing.capturing import SECRET_LAYOUT
 from postroom.outgoing.models import Email, MailServer, Rendition, State, Tally
 from postroom.outgoing.queue import EmailQuerySet
 from postroom.outgoing.tallies import Move, count_of

@@ -22,6 +22,7 @@ from postroom.diagnostics.events import EventKind, note
 from postroom.flows import recording
 from postroom.flows.drafts import PostRefused
 from postroom.outgoing import fan_out, origin, raw_mail, relays
+from postroom.outgoing.capturing import SECRET_LAYOUT
 from postroom.outgoing.models import Email
 from postroom.outgoing.routes import Route, route_of
 from postroom.wire.address import Mailbox, normalise
@@ -33,7 +34,6 @@ from postroom.workspaces.models import Member, Workspace
 from postroom.workspaces.walls import refuse_strangers
 
 LONGEST_LIST = 10_000
-SECRET_LAYOUT = "secret"  # of octets that are dropped as soon as nobody waits for them
 
 
 @dataclass(frozen=True, slots=True)

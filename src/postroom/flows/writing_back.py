@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -11,11 +11,12 @@ from django.utils import timezone
 from postroom.conversations.models import Message
 from postroom.diagnostics.events import EventKind, note
 from postroom.flows.telling import tell_failures
-from postroom.outgoing import holds, settling
+from postroom.outgoing import capturing, holds, settling
 from postroom.outgoing.claiming import Claimed
 from postroom.outgoing.retry import RetryPolicy
 from postroom.outgoing.settling import Ended
 from postroom.workspaces import installation, parameters
+from postroom.workspaces.capture_rules import Capture
 
 
 def clock() -> datetime:
@@ -31,19 +32,24 @@ def policy_of(workspace_id: int) -> RetryPolicy:
 
 
 def without_captured(lease: str, emails: Sequence[Claimed]) -> list[Claimed]:
-    """Cancel what a capturing workspace or installation would have sent; return the rest."""
-    workspace_ids = {email.workspace_id for email in emails}
-    capturing = {pk for pk in workspace_ids if installation.is_capturing(pk)}
-    if capturing:
-        _capture(lease, [email for email in emails if email.workspace_id in capturing])
-    return [email for email in emails if email.workspace_id not in capturing]
+    """Cancel what capture mode keeps in; return the rest, each with the address that gets it in its place."""
+    if not emails:
+        return []
+    captures = installation.captures_of({email.workspace_id for email in emails})
+    kept, leaving = capturing.divide(emails, captures)
+    capturing.write_redirections(lease, emails, leaving)
+    if kept:
+        _capture(lease, kept, captures)
+    return leaving
 
 
-def _capture(lease: str, emails: Sequence[Claimed]) -> None:
+def _capture(lease: str, emails: Sequence[Claimed], captures: Mapping[int, Capture]) -> None:
     with transaction.atomic():
         counts = settling.capture(lease, emails)
         for message in Message.objects.filter(pk__in=counts).select_related("workspace"):
-            note(EventKind.CAPTURED, workspace=message.workspace, message=message, count=counts[message.pk])
+            capture, count = captures[message.workspace_id], counts[message.pk]
+            detail = {"count": count, "mode": capture.mode, "level": capture.level}
+            note(EventKind.CAPTURED, workspace=message.workspace, message=message, **detail)
 
 
 def write_back(lease: str, ended: Sequence[Ended], unsendable: Sequence[tuple[Claimed, str]]) -> None:

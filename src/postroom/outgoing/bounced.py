@@ -28,6 +28,7 @@ def bounce(email: Email, *, attempt: int | None, recipient: str, text: str, is_h
 
     Call it inside a transaction, with the Email locked. Outdated, and nothing is changed, if a later attempt
     was made, if the Email's address was corrected meanwhile, or if it was cancelled or bounced already.
+    What capture mode sent to another address says nothing about the recipient's: its score stays.
     """
     if email.lease and attempt is not None and attempt > email.attempt_count:
         return BounceVerdict.TOO_EARLY
@@ -45,9 +46,10 @@ def bounce(email: Email, *, attempt: int | None, recipient: str, text: str, is_h
     )
     if before != State.FAILED:
         tallies.move([Move(email.message_id, before, State.FAILED)])
-    Address.objects.filter(pk=email.address_id).update(
-        bounce_score=F("bounce_score") + (HARD if is_hard else SOFT), bounced_at=Now()
-    )
+    if not email.redirected_to:
+        Address.objects.filter(pk=email.address_id).update(
+            bounce_score=F("bounce_score") + (HARD if is_hard else SOFT), bounced_at=Now()
+        )
     return BounceVerdict.FAILED
 
 
@@ -61,7 +63,7 @@ def _is_outdated(email: Email, attempt: int | None, recipient: str) -> bool:
 
 def _was_corrected(email: Email, attempt: int | None, recipient: str) -> bool:
     """Was the attempt that bounced made to another address than the Email has now?"""
-    now_at = email.address.addr_spec
+    now_at = email.redirected_to or email.address.addr_spec
     attempts = Attempt.objects.filter(email=email)
     if attempt is not None:
         used = attempts.filter(number=attempt).values_list("addr_spec", flat=True).first()

@@ -42,6 +42,7 @@ class Claimed(NamedTuple):
     stream: str
     is_auto_deleted: bool
     server_name: str
+    redirected_to: str = ""
 
     @property
     def number(self) -> int:
@@ -178,7 +179,7 @@ def _claimed(condition: str, value: Any) -> list[Claimed]:
     with connection.cursor() as cursor:
         cursor.execute(f"{_CLAIMED} WHERE {condition} ORDER BY e.due_at, e.id", [value])
         rows = cursor.fetchall()
-    return [Claimed._make([*row[:10], _aware(row[10]), row[11], bool(row[12]), row[13]]) for row in rows]
+    return [Claimed._make([*row[:10], _aware(row[10]), row[11], bool(row[12]), *row[13:]]) for row in rows]
 
 
 def _fitting(emails: list[Claimed], lease: str) -> list[Claimed]:
@@ -198,7 +199,7 @@ _WAITING = "state = 'outgoing' AND lease = ''"
 _CLAIMED = """
     SELECT e.id, e.workspace_id, e.message_id, e.rendition_id, rendition.size, e.lane_id, address.addr_spec,
         contact.name, e.attempt_count, e.uncertain_count, e.first_attempt_at, lane.stream,
-        message.is_auto_deleted, server.name
+        message.is_auto_deleted, server.name, e.redirected_to
     FROM postroom_email e
     JOIN postroom_message message ON message.id = e.message_id
     JOIN postroom_address address ON address.id = e.address_id

@@ -73,7 +73,10 @@ class Copies:
         to = Mailbox(email.contact_name or "", email.addr_spec).header()
         content = text.octets % {b"to": to, b"copy": signer.copy_mark(email.email_id).encode()}
         reverse_path = text.reverse_path or self.reverse_path(email, text.return_domain)
-        forward_path = email.addr_spec.encode()
+        if email.redirected_to:
+            original = Mailbox("", email.addr_spec).header()
+            content = b"X-Postroom-Original-Recipient: " + original + b"\r\n" + content
+        forward_path = (email.redirected_to or email.addr_spec).encode()
         return MailObject(email.email_id, reverse_path.encode(), forward_path, content, text.is_stuffed)
 
     def reverse_path(self, email: Claimed, return_domain: str = "") -> str:

@@ -213,9 +213,10 @@ def _attempt(ended: Ended, at: Any) -> tuple[Any, ...]:
     email, outcome, reply, reverse_path, seconds, was_tls = ended
     code, enhanced, text = (reply.code, str(reply.enhanced or ""), reply.text) if reply else (None, "", "")
     remote_id = remote_id_of(text) if outcome is Outcome.ACCEPTED else ""
+    to = email.redirected_to or email.addr_spec
     return (
-        email.workspace_id, email.email_id, email.number, at, email.addr_spec, email.server_name,
-        reverse_path, remote_id, str(outcome), code, enhanced, text.replace("\0", ""), seconds, was_tls,
+        email.workspace_id, email.email_id, email.number, at, to, email.server_name, reverse_path,
+        remote_id, str(outcome), code, enhanced, text.replace("\0", ""), seconds, was_tls,
     )  # fmt: skip
 
 

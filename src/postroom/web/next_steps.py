@@ -33,7 +33,8 @@ def next_step(email: Email, now: datetime) -> NextStep:
         return NextStep("cancelled" if email.ignored_at else "failed", label, words, _ended_at(email), True)
     if email.state == State.CANCELLED:
         return NextStep("cancelled", label, _why_cancelled(email), None, True)
-    return NextStep("sent", label, "", email.sent_at or email.created_at, True)
+    words = _("redirected to %(address)s") % {"address": email.redirected_to} if email.redirected_to else ""
+    return NextStep("sent", label, words, email.sent_at or email.created_at, True)
 
 
 def _of_outgoing(email: Email, label: str, now: datetime) -> NextStep:
@@ -43,7 +44,7 @@ def _of_outgoing(email: Email, label: str, now: datetime) -> NextStep:
         return NextStep("held", label, *hold, False)
     if email.attempt_count:
         return NextStep("delayed", label, _next_try(email.attempt_count + 1), email.due_at, False)
-    words = _("leaves at once") if email.due_at <= now else _("leaves")
+    words = _("leaves at once") if email.due_at <= now else _("scheduled for")
     return NextStep("outgoing", label, words, email.due_at if email.due_at > now else None, False)
 
 

@@ -6,13 +6,18 @@ import hashlib
 import os
 import secrets
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models.functions import Now
+from django.db.models import Q, Subquery
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
+from postroom.workspaces import capture_rules
+from postroom.workspaces.capture_rules import ALL, NO_CAPTURE, Capture
 from postroom.workspaces.models import Installation, Workspace
 
 COPY = "copy"
@@ -26,9 +31,9 @@ class KeysDoNotFit(Exception):
 def recognise() -> Installation:
     """Make or check the row that names this installation; called at every start, before anything is sent.
 
-    Another instance than the one that wrote the row is a copy or a restore: capture starts, and lasts until
-    an operator stops it. Raises KeysDoNotFit, before anything was changed, if none of our keys is the one
-    that the database was used with.
+    Another instance than the one that wrote the row is a copy or a restore: everything is captured, whatever
+    the original did, until an operator of the copy says otherwise. Raises KeysDoNotFit, before anything was
+    changed, if none of our keys is the one that the database was used with.
     """
     fingerprint = instance()
     with transaction.atomic():
@@ -38,9 +43,9 @@ def recognise() -> Installation:
         row = Installation.objects.select_for_update().get(pk=1)
         _refuse_foreign_keys(row)
         row.key_check = settings.POSTROOM_KEY_CHECKS[0]
-        if row.instance != fingerprint and row.capturing_since is None:
-            row.capturing_since, row.capture_reason = timezone.now(), COPY
-        row.save(update_fields=["key_check", "capturing_since", "capture_reason"])
+        if row.instance != fingerprint and row.capture_reason != COPY:
+            row.capturing_since, row.capture_reason, row.capture_mode = timezone.now(), COPY, ALL
+        row.save(update_fields=["key_check", "capturing_since", "capture_reason", "capture_mode"])
     return row
 
 
@@ -93,23 +98,93 @@ def _database() -> tuple[str, str]:
     return str(named.get("HOST", "")), str(Path(name).resolve()) if connection.vendor == "sqlite" else name
 
 
+def capture_of(workspace_id: int) -> Capture:
+    """What happens to the mail of a workspace: the strictest of environment, installation and workspace."""
+    return captures_of([workspace_id])[workspace_id]
+
+
+def captures_of(workspace_ids: Iterable[int]) -> dict[int, Capture]:
+    """The same for several workspaces, in one question to the database."""
+    wanted = list(workspace_ids)
+    environment = of_environment()
+    if environment.mode == ALL:
+        return dict.fromkeys(wanted, environment)
+    rows = Workspace.objects.filter(pk__in=wanted).annotate(
+        **{f"all_{name}": Subquery(Installation.objects.values(name)[:1]) for name in _FIELDS}
+    )
+    columns = ("pk", "is_capturing", *_FIELDS[1:], *(f"all_{name}" for name in _FIELDS))
+    found = {
+        pk: _strictest(environment, values[4:], values[:4]) for pk, *values in rows.values_list(*columns)
+    }
+    return {pk: found.get(pk, environment) for pk in wanted}
+
+
+_FIELDS = ("capturing_since", "capture_mode", "capture_to", "capture_allowed")
+
+
+def capture_in(workspace: Workspace, row: Installation | None) -> Capture:
+    """The same from rows that are at hand; `row` is None before the first start."""
+    here = [workspace.is_capturing, *_set_in(workspace)]
+    everywhere = [row.capturing_since, *_set_in(row)] if row else []
+    return _strictest(of_environment(), everywhere, here)
+
+
+def of_environment() -> Capture:
+    """What POSTROOM_CAPTURE says: it holds for everybody, and no page or command changes it."""
+    return capture_rules.of_environment(getattr(settings, "POSTROOM_CAPTURE", ""))
+
+
+def of_installation(row: Installation | None) -> Capture:
+    """What the installation's own switch says."""
+    return _level([row.capturing_since, *_set_in(row)], capture_rules.INSTALLATION) if row else NO_CAPTURE
+
+
+def of_workspace(workspace: Workspace) -> Capture:
+    """What the workspace's own switch says."""
+    return _level([workspace.is_capturing, *_set_in(workspace)], capture_rules.WORKSPACE)
+
+
+def _set_in(row: Installation | Workspace) -> list[str]:
+    return [row.capture_mode, row.capture_to, row.capture_allowed]
+
+
+def _strictest(environment: Capture, everywhere: list[Any], here: list[Any]) -> Capture:
+    levels = [_level(everywhere, capture_rules.INSTALLATION), _level(here, capture_rules.WORKSPACE)]
+    return capture_rules.strictest([environment, *levels])
+
+
+def _level(values: list[Any], level: str) -> Capture:
+    """A switch (anything true is on), mode, address and list; or nothing at all."""
+    if not values or not values[0]:
+        return NO_CAPTURE
+    _is_on, mode, to, allowed = values
+    return capture_rules.stored(mode, to=to, allowed=allowed, level=level)
+
+
 def is_capturing(workspace: Workspace | int) -> bool:
-    """Does nothing leave, in this workspace or in the whole installation?"""
-    key = workspace if isinstance(workspace, int) else workspace.pk
-    return (
-        Installation.objects.filter(capturing_since__isnull=False).exists()
-        or Workspace.objects.filter(pk=key, is_capturing=True).exists()
-    )
+    """Is any mail of this workspace kept in or redirected?"""
+    return capture_of(workspace if isinstance(workspace, int) else workspace.pk).mode != ""
 
 
-def start_capture(reason: str = BY_HAND, *, workspace: Workspace | None = None) -> None:
-    """From now on nothing leaves: of one workspace, or (None) of the installation."""
+def start_capture(
+    reason: str = BY_HAND,
+    *,
+    workspace: Workspace | None = None,
+    mode: str = ALL,
+    to: str = "",
+    allowed: str = "",
+) -> None:
+    """From now on capture the mail of one workspace, or (None) of the installation; or change how.
+
+    A copy stays one, whatever is chosen for it.
+    """
+    chosen = {"capture_mode": mode, "capture_to": to, "capture_allowed": allowed}
     if workspace is not None:
-        Workspace.objects.filter(pk=workspace.pk).update(is_capturing=True)
+        Workspace.objects.filter(pk=workspace.pk).update(is_capturing=True, **chosen)
         return
-    Installation.objects.filter(pk=1, capturing_since=None).update(
-        capturing_since=Now(), capture_reason=reason
-    )
+    row = Installation.objects.filter(pk=1)
+    row.filter(Q(capturing_since=None) | ~Q(capture_reason=COPY)).update(capture_reason=reason)
+    row.update(capturing_since=Coalesce("capturing_since", Now()), **chosen)
 
 
 def stop_capture(*, workspace: Workspace | None = None) -> None:
