@@ -458,6 +458,22 @@ class Migration(migrations.Migration):
             name="from_local_part",
             field=models.CharField(default="notifications", max_length=254),
         ),
+        migrations.AddIndex(
+            model_name="email",
+            index=models.Index(
+                condition=models.Q(("cancelled_because", "captured")),
+                fields=["workspace", "-id"],
+                name="email_captured",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="email",
+            index=models.Index(
+                condition=models.Q(("redirected_to", ""), _negated=True),
+                fields=["workspace", "-id"],
+                name="email_redirected",
+            ),
+        ),
         migrations.AddConstraint(
             model_name="mailserver",
             constraint=models.UniqueConstraint(

@@ -284,6 +284,12 @@ class Email(models.Model):
             ),
             models.Index(fields=["leased_until"], condition=~Q(lease=""), name="email_leased"),
             models.Index(fields=["workspace", "state", "-id"], name="email_of_state"),
+            models.Index(
+                fields=["workspace", "-id"], condition=Q(cancelled_because="captured"), name="email_captured"
+            ),
+            models.Index(
+                fields=["workspace", "-id"], condition=~Q(redirected_to=""), name="email_redirected"
+            ),
         ]
 
     def __str__(self) -> str:
