@@ -555,6 +555,16 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="scheduledmessage",
+            name="author",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="postroom.contact",
+            ),
+        ),
+        migrations.AddField(
+            model_name="scheduledmessage",
             name="member",
             field=models.ForeignKey(
                 on_delete=django.db.models.deletion.CASCADE,
@@ -577,7 +587,7 @@ class Migration(migrations.Migration):
             name="record",
             field=models.ForeignKey(
                 null=True,
-                on_delete=django.db.models.deletion.CASCADE,
+                on_delete=django.db.models.deletion.SET_NULL,
                 related_name="scheduled_messages",
                 to="postroom.record",
             ),
@@ -589,6 +599,16 @@ class Migration(migrations.Migration):
                 on_delete=django.db.models.deletion.CASCADE,
                 related_name="scheduled_messages",
                 to="postroom.workspace",
+            ),
+        ),
+        migrations.AddField(
+            model_name="notification",
+            name="scheduled",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to="postroom.scheduledmessage",
             ),
         ),
         migrations.AddConstraint(

@@ -142,11 +142,15 @@ class Notification(models.Model):
 
     classified = Classified(
         kept=Kept.LIMITED,
-        plain=("id", "workspace", "member", "message", "kind", "reason", "count", "created_at", "read_at"),
-    )
+        plain=(
+            "id", "workspace", "member", "message", "scheduled", "kind", "reason", "count", "created_at",
+            "read_at",
+        ),
+    )  # fmt: skip
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="+")
     member = models.ForeignKey(Member, models.CASCADE, related_name="notifications")
     message = models.ForeignKey(Message, models.CASCADE, null=True, related_name="notifications")
+    scheduled = models.ForeignKey("ScheduledMessage", models.CASCADE, null=True, related_name="+")
     kind = models.CharField(max_length=10, choices=Kind.choices)
     reason = models.CharField(max_length=20, blank=True, db_default="")
     count = models.PositiveIntegerField(db_default=1, default=1)

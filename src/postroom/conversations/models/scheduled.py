@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from postroom.conversations.models.addresses import Contact
 from postroom.conversations.models.messages import Message
 from postroom.conversations.models.records import Record, Stream
 from postroom.workspaces.classified import Classified, Kept
@@ -21,13 +22,22 @@ class ScheduledMessageQuerySet(models.QuerySet["ScheduledMessage"]):
         """Those a member may see: all of the workspace."""
         return self.filter(workspace_id=member.workspace_id)
 
+    def open(self) -> ScheduledMessageQuerySet:
+        """Those that somebody may still act on: they wait, or could not be posted."""
+        return self.filter(state__in=("waiting", "failed"))
+
+    def waiting(self) -> ScheduledMessageQuerySet:
+        """Those that will be posted."""
+        return self.filter(state="waiting")
+
 
 class ScheduledMessage(models.Model):
     """Something that is said at `post_at`, in the name of the member who wrote it.
 
-    Until then it may be changed, moved to another time or called off. `named` are ids of contacts, `files`
-    are `flows.scheduling.StoredFile` as dicts: their octets already lie in the storage. `is_undo_window` says
-    that it only waits so that its author can take it back.
+    Until then it may be changed, moved to another time or called off. `author` is whom it is said as (None: a
+    contact that is no more); `record` None is one that is no more. `named` are ids of contacts, `files` are
+    `conversations.storage.StoredFile` as dicts: their octets already lie in the storage. `is_undo_window` says
+    that it only waits so that its author can take it back. `send_at` is when its emails leave (None: at once).
     """
 
     class State(models.TextChoices):
@@ -41,15 +51,16 @@ class ScheduledMessage(models.Model):
     classified = Classified(
         kept=Kept.WITH_RECORD,
         plain=(
-            "id", "workspace", "record", "member", "subtype_key", "stream", "named",
+            "id", "workspace", "record", "member", "author", "subtype_key", "stream", "named",
             "are_outsiders_confirmed", "is_undo_window", "post_at", "send_at", "state", "message",
             "created_at",
         ),
         content=("subject", "body", "text", "files", "failure_text"),
     )  # fmt: skip
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="scheduled_messages")
-    record = models.ForeignKey(Record, models.CASCADE, null=True, related_name="scheduled_messages")
+    record = models.ForeignKey(Record, models.SET_NULL, null=True, related_name="scheduled_messages")
     member = models.ForeignKey(Member, models.CASCADE, related_name="scheduled_messages")
+    author = models.ForeignKey(Contact, models.SET_NULL, null=True, related_name="+")
     subject = models.CharField(max_length=998, blank=True)
     body = models.TextField(blank=True)
     text = models.TextField(blank=True)
@@ -66,7 +77,7 @@ class ScheduledMessage(models.Model):
     message = models.ForeignKey(Message, models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
 
-    objects: ClassVar[models.Manager[ScheduledMessage]] = ScheduledMessageQuerySet.as_manager()
+    objects: ClassVar[ScheduledMessageQuerySet] = ScheduledMessageQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         indexes = [
@@ -79,4 +90,9 @@ class ScheduledMessage(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.subject or self.text[:60]
+        return self.subject or " ".join(self.text.split())[:60]
+
+    @property
+    def is_open(self) -> bool:
+        """May somebody still act on it?"""
+        return self.state in (self.State.WAITING, self.State.FAILED)
