@@ -6,18 +6,17 @@ import heapq
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from django.db.models import Q, QuerySet
-from django.utils import timezone
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from postroom.conversations.models import Address, Message, Record
 from postroom.outgoing.models import Attempt, Email, FailureKind, State
 from postroom.web.counting import Count, count_up_to
 from postroom.web.failures import last_attempts, server_words
-from postroom.web.next_steps import NextStep, next_step
+from postroom.web.next_steps import NextStep
 from postroom.web.paging import SIZE, newest_first, older
+from postroom.web.queue_places import Placed, steps_of
 from postroom.workspaces.models import Member
 
 TABS = (State.OUTGOING, State.FAILED, State.SENT, State.CANCELLED)
@@ -28,11 +27,15 @@ _CODES = re.compile(r"(?:[245]\d\d\b)?[ -]*(?:[245]\.\d{1,3}\.\d{1,3}\b)?")
 
 @dataclass(frozen=True, slots=True)
 class EmailRow:
-    """One email, what happens next to it, and the last reply to it (None: there was none)."""
+    """One email, what happens next to it, and the last reply to it (None: there was none).
+
+    `before` is how many leave before it while it is held, else None.
+    """
 
     email: Email
     next_step: NextStep
     attempt: Attempt | None
+    before: Count | None = None
 
     @property
     def reply(self) -> str:
@@ -70,9 +73,9 @@ class Tab:
 
 
 def of_state(member: Member, state: str) -> QuerySet[Email]:
-    """The emails of one state. Of what waits, urgent mail shows only if its first try did not end in Sent."""
+    """The emails of one state. Urgent mail that waits shows if a first try failed, or if it is held."""
     rows = Email.objects.for_member(member).filter(state=state)
-    return rows if state == State.SENT else rows.filter(is_listed=True)
+    return rows if state == State.SENT else rows.listed()
 
 
 def tabs(member: Member) -> list[Tab]:
@@ -96,7 +99,7 @@ def matching(member: Member, *, state: str, wanted: str, before: str | None = No
 
 def _of_search(member: Member, wanted: str, states: Sequence[str]) -> list[QuerySet[Email]]:
     """By address and by message: the workspace is not named again, so that their indexes are used."""
-    rows = Email.objects.filter(Q(is_listed=True) | Q(state=State.SENT), state__in=states)
+    rows = (Email.objects.listed() | Email.objects.filter(state=State.SENT)).filter(state__in=states)
     return [
         rows.filter(address_id__in=_addresses(member, wanted)),
         rows.filter(message_id__in=_messages(member, wanted)),
@@ -123,10 +126,9 @@ def _messages(member: Member, wanted: str) -> list[int]:
 def rows_of(emails: QuerySet[Email], before: str | None = None) -> tuple[list[EmailRow], int | None]:
     """A page of rows and where the next one begins."""
     found = newest_first(emails.select_related("message__record", "address", "contact", "lane"), before)
-    attempts = last_attempts(found.rows)
-    now = timezone.now()
-    return [_row(email, attempts, now) for email in found.rows], found.before
+    attempts, steps = last_attempts(found.rows), steps_of(found.rows)
+    return [_row(email, steps[email.pk], attempts) for email in found.rows], found.before
 
 
-def _row(email: Email, attempts: dict[int, Attempt], now: datetime) -> EmailRow:
-    return EmailRow(email, next_step(email, now), attempts.get(email.pk))
+def _row(email: Email, placed: Placed, attempts: dict[int, Attempt]) -> EmailRow:
+    return EmailRow(email, placed.step, attempts.get(email.pk), placed.before)

@@ -10,6 +10,7 @@ from postroom.diagnostics.explain import Explanation
 from postroom.diagnostics.verdict import explain_email
 from postroom.flows.retrying import may_correct
 from postroom.outgoing.models import Attempt, Email, FailureKind, State
+from postroom.web.queue_places import Placed, steps_of
 from postroom.workspaces.models import Member
 
 SHOWN = 200
@@ -36,23 +37,33 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Other:
+    """A recipient that has not failed, and what happens next."""
+
+    email: Email
+    placed: Placed
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """What became of a message's mail. `failures` and `others` show at most SHOWN each."""
 
     failures: list[Failure]
-    others: list[Email]
+    others: list[Other]
     unshown_count: int
 
 
 def delivery_of(message: Message, member: Member) -> Delivery:
     """The panel of a message as this member sees it."""
     rows = Email.objects.for_member(member).filter(message=message)
-    listed = rows.select_related("address", "contact__address", "message__record", "message__author")
+    listed = rows.select_related("address", "contact__address", "message__record", "message__author", "lane")
     failing = rows.filter(state=State.FAILED, ignored_at=None).values("pk")
     failed = list(listed.filter(pk__in=failing).order_by("pk")[:SHOWN])
     others = list(listed.exclude(pk__in=failing).order_by("pk")[:SHOWN])
     total = message.tally.total_count if hasattr(message, "tally") else 0
-    return Delivery(_failures(failed, member), others, max(0, total - len(failed) - len(others)))
+    steps = steps_of(others)
+    placed = [Other(email, steps[email.pk]) for email in others]
+    return Delivery(_failures(failed, member), placed, max(0, total - len(failed) - len(others)))
 
 
 def last_attempts(emails: Iterable[Email]) -> dict[int, Attempt]:

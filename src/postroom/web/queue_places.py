@@ -1,21 +1,42 @@
-"""How many emails leave before one that is held."""
+"""What happens next to each of some emails; and for those held, how many leave before them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.utils import timezone
 
 from postroom.conversations.models.records import Stream
 from postroom.outgoing.models import Email, Lane, State
 from postroom.web.counting import Count, count_up_to
+from postroom.web.next_steps import NextStep, next_step
 
 LOOKED_AT = 1000
 
 
-def count_before(emails: Iterable[Email]) -> dict[int, Count]:
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What happens next to an email; `before` is how many leave before it while it is held, else None."""
+
+    step: NextStep
+    before: Count | None
+
+
+def steps_of(emails: Sequence[Email]) -> dict[int, Placed]:
+    """By id; the lanes of the emails must be loaded."""
+    now = timezone.now()
+    steps = {email.pk: next_step(email, now) for email in emails}
+    before = count_before(email for email in emails if steps[email.pk].look == "held")
+    return {pk: Placed(step, before.get(pk)) for pk, step in steps.items()}
+
+
+def count_before(held: Iterable[Email]) -> dict[int, Count]:
     """For each of these waiting emails (lanes loaded), how many of the workspace leave earlier.
 
     Two questions per lane, however many emails are asked for; from LOOKED_AT on it is "1000+".
     """
+    emails = list(held)
     lanes = {email.lane_id: email.lane for email in emails}
     orders = {pk: _order(lane) for pk, lane in lanes.items()}
     urgent = {pk: _urgent_before(lane) for pk, lane in lanes.items()}

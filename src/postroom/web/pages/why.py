@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -10,7 +12,9 @@ from django.views.decorators.http import require_safe
 from postroom.conversations.models import Message
 from postroom.diagnostics.trail import trail
 from postroom.outgoing.models import Email
+from postroom.web.counting import Count
 from postroom.web.membership import MemberRequest, for_members
+from postroom.web.queue_places import steps_of
 
 SHOWN = 30
 
@@ -21,9 +25,10 @@ def why(request: MemberRequest) -> HttpResponse:
     """The trail of one message to one address; without both, a search for them."""
     address, wanted = request.GET.get("address", "").strip().lower(), request.GET.get("message", "").strip()
     message = _message(request, wanted)
-    context = {"address": address, "wanted": wanted, "message": message}
+    context: dict[str, Any] = {"address": address, "wanted": wanted, "message": message}
     if message is not None and address:
-        return render(request, "postroom/why.html", {**context, "trail": trail(message, address)})
+        context |= {"trail": trail(message, address), "before": _before(request, message, address)}
+        return render(request, "postroom/why.html", context)
     if message is not None:
         return render(request, "postroom/why.html", {**context, "emails": _emails(request, message=message)})
     found = _emails(request, address__addr_spec=address) if address and not wanted else []
@@ -42,6 +47,12 @@ def _message(request: MemberRequest, wanted: str) -> Message | None:
     known_as = f"<{wanted.strip('<>')}>"
     own = Q(message_id=known_as) | Q(id_aliases__alias=known_as)
     return rows.filter(own).order_by("pk").first()
+
+
+def _before(request: MemberRequest, message: Message, address: str) -> Count | None:
+    """How many leave before this email, if it is held."""
+    rows = Email.objects.for_member(request.member).filter(message=message, address__addr_spec=address)
+    return next((placed.before for placed in steps_of(rows.select_related("lane")).values()), None)
 
 
 def _emails(request: MemberRequest, **of: object) -> list[Email]:
