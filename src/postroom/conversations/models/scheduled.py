@@ -35,9 +35,10 @@ class ScheduledMessage(models.Model):
     """Something that is said at `post_at`, in the name of the member who wrote it.
 
     Until then it may be changed, moved to another time or called off. `author` is whom it is said as (None: a
-    contact that is no more); `record` None is one that is no more. `named` are ids of contacts, `files` are
-    `conversations.storage.StoredFile` as dicts: their octets already lie in the storage. `is_undo_window` says
-    that it only waits so that its author can take it back. `send_at` is when its emails leave (None: at once).
+    contact that is no more); `record` None is one that is no more. `named` are ids of contacts; `files` are
+    `conversations.storage.StoredFile` as dicts, whose octets already lie in the storage. `is_undo_window`
+    says that it only waits so that its author can take it back; `send_at` is when its emails leave (None: at
+    once).
     """
 
     class State(models.TextChoices):
