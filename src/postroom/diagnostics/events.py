@@ -14,7 +14,7 @@ class EventKind(StrEnum):
     """What an Event tells. `detail` holds what is named in brackets."""
 
     NOT_TOLD = "not_told"  # [reason] one per contact who was a candidate and was passed over
-    ROUTE = "route.chosen"  # [server, rule, wanted_from, from, return_path, return_domain, is_warning]
+    ROUTE = "route.chosen"  # [server, rule, wanted_from, from, why, return_path, return_domain, is_warning]
     CAPTURED = "email.captured"  # [count, mode, level] grouped per message
     CAPTURE_ON = "capture.on"  # [mode, to, allowed] by a member; of the workspace or of the installation
     CAPTURE_OFF = "capture.off"  # by a member

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from postroom.diagnostics.events import EventKind
+from postroom.diagnostics.route_words import of_route
 
 Words = str | Promise
 
@@ -75,6 +76,8 @@ def of_event(kind: str, detail: Mapping[str, Any], actor: str) -> tuple[str, str
     """What happened, and the detail beside it; `actor` is the member's name, empty if nobody acted."""
     if kind == EventKind.NOT_TOLD:
         return why_not_told(str(detail.get("reason", ""))), ""
+    if kind == EventKind.ROUTE:
+        return of_route(detail)
     what = str(EVENTS.get(kind, kind))
     by = _("by %(name)s") % {"name": actor} if actor else ""
     return what, " · ".join(part for part in (by, _said(detail)) if part)

@@ -13,6 +13,7 @@ from postroom.conversations.models import Address, Contact, Message, Notificatio
 from postroom.conversations.recipients import own_addresses
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
+from postroom.flows import rerouting
 from postroom.outgoing import holds, tallies
 from postroom.outgoing.capturing import SECRET_LAYOUT
 from postroom.outgoing.models import Email, MailServer, Rendition, State, Tally
@@ -28,8 +29,13 @@ Emails = EmailQuerySet | Iterable[int]
 
 
 def retry(emails: Emails, by: Member) -> int:
-    """Send Emails again that are in Delivery Failed or Cancelled; others are passed over. Return how many."""
+    """Send Emails again that are in Delivery Failed or Cancelled; others are passed over. Return how many.
+
+    Each leaves over the server that would be chosen now, as long as its From and return path stay what they
+    are. Raises RequestRefused, and then nothing was changed, if one is stranded at an archived server.
+    """
     chosen = _of_workspace(emails, by).retryable()
+    rerouting.refuse_stranded(chosen)
     return sum(_send_again(group, by, EventKind.RETRIED) for group in _groups(chosen))
 
 
@@ -76,7 +82,8 @@ def send_and_close(
     `again` gives each Email's address, empty for unchanged; `update_contacts` names the Emails whose contact
     gets the corrected address as well. What is named in neither stays as it is: it may have failed after the
     member looked. Returns how many are sent again. Raises RequestRefused, and then
-    nothing was changed, for an address that cannot be used or that this member may not correct.
+    nothing was changed, for an address that cannot be used or that this member may not correct, and for an
+    Email stranded at an archived server.
     """
     refuse_strangers(by.workspace_id, [message])
     with transaction.atomic():
@@ -127,6 +134,7 @@ def _message_ids(group: EmailQuerySet) -> list[int]:
 
 
 def _send_again(group: EmailQuerySet, by: Member, kind: EventKind) -> int:
+    rerouting.reroute(group)
     before = group.values_list("message_id", "state", "ignored_at")
     tallies.move(
         Move(message_id, count_of(state, is_ignored=ignored_at is not None), State.OUTGOING)

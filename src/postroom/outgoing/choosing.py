@@ -76,12 +76,21 @@ class Sender:
         return Mailbox(self.wanted.display_name or self.wanted.local_part, self.default)
 
 
+class Why(StrEnum):
+    """Why the header From is not the address that was wanted."""
+
+    KEPT = ""  # it is
+    OVERRIDDEN = "overridden"  # a whole address is set as the default From
+    FILTERED = "filtered"  # the server's filter does not name it
+    NOT_OURS = "not_ours"  # the server takes any, but the domain is not ours: SPF and DKIM would not align
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The server and the From that go together.
 
-    `is_rewritten`: the header From is not the address that was wanted. `is_warning`: the server's filter
-    does not accept the header From either, so it may well refuse the mail.
+    `is_rewritten`: the header From is not the address that was wanted; `why` says why not. `is_warning`: the
+    server's filter does not accept the header From either, so it may well refuse the mail.
     """
 
     server_id: int
@@ -90,19 +99,22 @@ class Choice:
     wanted_from: Mailbox
     is_rewritten: bool
     is_warning: bool
+    why: Why = Why.KEPT
 
 
 def choose(sender: Sender, servers: Servers, *, is_campaign: bool = False) -> Choice:
     """The first rule that finds a server, and the From that this server lets us use."""
     server, rule = _found(sender, servers, is_campaign)
     header_from = sender.effective if _is_kept(server.filter, sender) else sender.rewritten
+    is_rewritten = header_from.addr_spec != sender.wanted.addr_spec
     return Choice(
         server.id,
         rule,
         header_from,
         sender.wanted,
-        header_from.addr_spec != sender.wanted.addr_spec,
+        is_rewritten,
         not server.filter.accepts_address(header_from.addr_spec),
+        _why(server.filter, sender) if is_rewritten else Why.KEPT,
     )
 
 
@@ -163,6 +175,12 @@ def _shared(sender: Sender, servers: Servers, ordinary: Sequence[Candidate]) -> 
     wanted = (sender.effective.addr_spec, sender.default)
     is_fitting = any(map(servers.shared.filter.accepts_address, wanted))
     return (servers.shared, Rule.SHARED) if is_fitting or not ordinary else None
+
+
+def _why(named: FromFilter, sender: Sender) -> Why:
+    if sender.is_overridden:
+        return Why.OVERRIDDEN
+    return Why.NOT_OURS if named.is_any else Why.FILTERED
 
 
 def _is_kept(named: FromFilter, sender: Sender) -> bool:

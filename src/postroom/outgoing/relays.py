@@ -71,6 +71,7 @@ def max_octets_of(server: MailServer, workspace_id: int | None = None) -> int:
 
 
 def _own_relay(server: MailServer) -> Relay:
+    is_certificate_shown = server.authentication == MailServer.Authentication.CERTIFICATE
     return Relay(
         host=server.host,
         port=server.port,
@@ -79,6 +80,8 @@ def _own_relay(server: MailServer) -> Relay:
         password=server.password,
         helo=settings.POSTROOM_MAIL_DOMAIN,
         verify_certificate=server.is_certificate_checked,
+        client_certificate=server.client_certificate if is_certificate_shown else "",
+        client_key=server.client_key if is_certificate_shown else "",
     )
 
 

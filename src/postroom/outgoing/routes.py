@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from postroom.conversations.models import Contact
 from postroom.outgoing import origin, relays
-from postroom.outgoing.choosing import Candidate, Choice, Rule, Sender, Servers, choose, return_path
+from postroom.outgoing.choosing import Candidate, Choice, Rule, Sender, Servers, Why, choose, return_path
 from postroom.outgoing.models import MailServer
 from postroom.wire.address import Mailbox
 from postroom.wire.from_filter import FromFilter
@@ -28,7 +28,7 @@ class Route:
 
     `reverse_path` is the whole reverse-path where it may not be a signed one; empty: it is signed, at
     `return_domain`. `max_octets` is how large a mail the server takes. `is_warning`: the server's filter
-    does not accept the header From.
+    does not accept the header From. `why`: why that is not `wanted_from`.
     """
 
     server: MailServer
@@ -39,6 +39,7 @@ class Route:
     return_domain: str
     max_octets: int | None
     is_warning: bool = False
+    why: Why = Why.KEPT
 
     def detail(self) -> dict[str, Any]:
         """The decision as the trail keeps it (Event `route.chosen`)."""
@@ -50,6 +51,7 @@ class Route:
             "return_path": "from" if self.reverse_path else "signed",
             "return_domain": self.return_domain,
             "is_warning": self.is_warning,
+            "why": str(self.why),
         }
 
 
@@ -69,7 +71,7 @@ def route_of(
 
 
 class Crossroads:
-    """What a workspace can choose between, read once; then one route after the other without a query."""
+    """What a workspace can choose between, read once for many messages."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -77,6 +79,7 @@ class Crossroads:
         self._domains = {row.domain: row for row in MailDomain.objects.filter(workspace=workspace)}
         self._servers = {server.pk: server for server in relays.servers_of(workspace)}
         self._shared = relays.shared_server()
+        self._max_octets: dict[int, int] = {}
 
     def route_of(
         self,
@@ -145,9 +148,15 @@ class Crossroads:
             choice.rule,
             reverse_path,
             "" if reverse_path else domain.domain,
-            relays.max_octets_of(server, self.workspace.pk),
+            self._max_octets_of(server),
             choice.is_warning,
+            choice.why,
         )
+
+    def _max_octets_of(self, server: MailServer) -> int:
+        if server.pk not in self._max_octets:
+            self._max_octets[server.pk] = relays.max_octets_of(server, self.workspace.pk)
+        return self._max_octets[server.pk]
 
 
 def _is_owned(server: MailServer, author: Contact | None) -> bool:
