@@ -18,7 +18,14 @@ pytestmark = pytest.mark.django_db
 # One body for every route that takes one, so that nothing but the wall refuses the request.
 BODIES: dict[str, dict[str, Any]] = {
     "put": {"title": "Mine now"},
+    "patch": {"limit": 300},
     "post": {"text": "Hello", "recipients": ["x@example.org"], "raw": "U3ViamVjdDogeA0KDQp4"},
+}
+
+BODIES_OF: dict[tuple[str, str], dict[str, Any]] = {
+    ("post", "messages"): {"text": "Hello"},
+    ("post", "preview"): {"text": "Hello"},
+    ("post", "decision"): {"granted": 300},
 }
 
 
@@ -46,12 +53,13 @@ def test_every_route_with_an_id_of_another_workspace_is_not_found(
         "external_id": "R-1",
         "message_id": f"msg_{message.pk}",
         "email_id": f"em_{email.pk}",
+        "slug": "demo",
     }
     for method, path in routes_with_ids():
         if method == "put":
             continue  # a record of the same name in the own workspace: see below
         filled = re.sub(r"\{(\w+)\}", lambda match: names[match[1]], path)
-        body = {"text": "Hello"} if path.endswith("/messages") and method == "post" else BODIES.get(method)
+        body = BODIES_OF.get((method, path.rpartition("/")[2]), BODIES.get(method))
         response = neighbour.ask(method, filled, body)
         assert response.status_code == 404, (method, path)
         assert json.loads(response.content)["code"] == "not_found"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 from pydantic import Field
@@ -114,11 +115,12 @@ def set_tenant(request: HttpRequest, slug: str, payload: QuotaToSet) -> TenantQu
     """Set plan, limit or features; what waited leaves at once. Only for keys that act as an operator."""
     by, tenant = _operator_of(request), _tenant(slug)
     given = payload.model_fields_set
-    if given & {"plan", "limit"}:
-        limit = payload.limit if "limit" in given else tenant.daily_limit
-        limits.set_limit(tenant, limit, payload.plan, by=by)
-    if payload.features is not None:
-        features.set_features(tenant, payload.features, by=by)
+    with transaction.atomic():
+        if given & {"plan", "limit"}:
+            limit = payload.limit if "limit" in given else tenant.daily_limit
+            limits.set_limit(tenant, limit, payload.plan, by=by)
+        if payload.features is not None:
+            features.set_features(tenant, payload.features, by=by)
     return shape_of_tenant(_tenant(slug))
 
 

@@ -15,7 +15,8 @@ from postroom.api.paging import DEFAULT_LIMIT, LARGEST_LIMIT, page_of
 from postroom.api.problems import Problem, ProblemShape, not_found
 from postroom.api.shapes import AttachmentToPost, MessagePage, MessageToPost, RecordPage, RecordToPut
 from postroom.conversations.models import Message, Record
-from postroom.flows import drafting, posting, recording
+from postroom.flows import drafting, foretelling, posting, recording
+from postroom.flows.preview_shapes import PreviewShape, shape_of_preview
 from postroom.flows.shapes import MessageShape, RecordShape
 from postroom.flows.showing import messages_to_show, records_to_show, shape_of_message, shape_of_record
 from postroom.wire.address import normalise
@@ -90,12 +91,35 @@ def post_message(
     return once(request, 201, MessageShape, lambda: _post(record, key.member, payload))
 
 
+@router.post("/{model}/{external_id}/preview", response={200: PreviewShape, **READ_PROBLEMS})
+def preview_message(
+    request: HttpRequest, model: Model, external_id: ExternalId, payload: MessageToPost
+) -> PreviewShape:
+    """Who would be told by this message, who not and why, and how long the daily limit makes it take.
+
+    Nothing is said and nothing is stored.
+    """
+    key = key_of(request)
+    record = _record(key, model, external_id)
+    with transaction.atomic():
+        try:
+            preview = posting.preview(drafting.draft(_said(payload), record, key.member))
+            return shape_of_preview(preview, foretelling.foretell(key.workspace, preview))
+        finally:
+            transaction.set_rollback(True)  # contacts made for addresses that were only named
+
+
 def _post(record: Record, member: Member, payload: MessageToPost) -> MessageShape:
     if not (payload.html or payload.text):
         raise Problem(
             "malformed", "Say something.", errors=[{"field": "text", "message": "Give html or text."}]
         )
-    said = drafting.Said(
+    message = posting.post(drafting.draft(_said(payload), record, member))
+    return shape_of_message(messages_to_show(Message.objects.for_member(member)).get(pk=message.pk))
+
+
+def _said(payload: MessageToPost) -> drafting.Said:
+    return drafting.Said(
         subject=payload.subject,
         html=payload.html,
         text=payload.text,
@@ -106,8 +130,6 @@ def _post(record: Record, member: Member, payload: MessageToPost) -> MessageShap
         files=tuple(_file(position, file) for position, file in enumerate(payload.attachments)),
         are_outsiders_confirmed=payload.confirm_outsiders,
     )
-    message = posting.post(drafting.draft(said, record, member))
-    return shape_of_message(messages_to_show(Message.objects.for_member(member)).get(pk=message.pk))
 
 
 def _file(position: int, attachment: AttachmentToPost) -> drafting.File:

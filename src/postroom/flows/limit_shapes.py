@@ -6,7 +6,7 @@ Times are aware and in UTC; a limit of None is none.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import datetime
 
 from django.db.models import QuerySet
 
@@ -81,17 +81,6 @@ class TenantQuotaShape:
     recommended: int
 
 
-@dataclass(frozen=True, slots=True)
-class ForecastShape:
-    """When mail to so many more recipients would be gone. `last_leaves_on` is None if it has no limit."""
-
-    recipients: int
-    fits_today: bool
-    days: int
-    last_leaves_on: date | None
-    waiting_before: int
-
-
 def shape_of_quota(workspace: Workspace) -> QuotaShape:
     """How much of its limit a workspace has used."""
     usage = limits.usage(workspace)
@@ -142,13 +131,6 @@ def shape_of_request(asked: LimitRequest) -> LimitRequestShape:
         state=_state_of(asked),
         decided_at=asked.decided_at,
         granted=asked.granted_limit,
-    )
-
-
-def shape_of_forecast(recipients: int, forecast: limits.Forecast) -> ForecastShape:
-    """What to expect before something is posted."""
-    return ForecastShape(
-        recipients, forecast.fits_today, forecast.days, forecast.last_leaves_on, forecast.waiting_before
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
+from django.db import transaction
 from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -97,8 +98,9 @@ def _decision_on(asked: LimitRequest | None) -> DecisionForm | None:
 def _stored(request: MemberRequest, tenant: Workspace, form: PlanForm) -> bool:
     said = form.cleaned_data
     try:
-        limits.set_limit(tenant, said["limit"], said["plan"], by=request.member)
-        features.set_features(tenant, said["features"], by=request.member)
+        with transaction.atomic():
+            limits.set_limit(tenant, said["limit"], said["plan"], by=request.member)
+            features.set_features(tenant, said["features"], by=request.member)
     except RequestRefused as refusal:
         form.add_error(None, str(refusal))
         return False

@@ -52,7 +52,8 @@ def _message(request: MemberRequest, wanted: str) -> Message | None:
 def _before(request: MemberRequest, message: Message, address: str) -> Count | None:
     """How many leave before this email, if it is held."""
     rows = Email.objects.for_member(request.member).filter(message=message, address__addr_spec=address)
-    return next((placed.before for placed in steps_of(rows.select_related("lane")).values()), None)
+    placed = steps_of(list(rows.select_related("lane")))
+    return next((each.before for each in placed.values()), None)
 
 
 def _emails(request: MemberRequest, **of: object) -> list[Email]:

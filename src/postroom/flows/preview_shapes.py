@@ -1,0 +1,78 @@
+"""What programs are shown before something is posted: who would be told, and how long it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from postroom.flows.drafts import NotTold, Preview, Told
+from postroom.flows.foretelling import Foretold, recipient_count
+from postroom.flows.shapes import PersonShape
+from postroom.flows.showing import shape_of_person
+
+
+@dataclass(frozen=True, slots=True)
+class ToldShape:
+    """Somebody who would be told: `how` is email or postroom, `why` follower or named."""
+
+    person: PersonShape
+    how: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotToldShape:
+    """Somebody who would not be told, and why."""
+
+    person: PersonShape
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastShape:
+    """What the daily limit makes of it: on how many days it leaves, and after how many other emails."""
+
+    limit: int
+    days: int
+    last_leaves_on: date | None
+    waiting_before: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewShape:
+    """Who would be told. `emails` counts those by email; `forecast` is None if all of them leave today.
+
+    `outsiders` would read an internal note; posting it needs `confirm_outsiders`. `server` would carry it.
+    """
+
+    told: list[ToldShape]
+    not_told: list[NotToldShape]
+    outsiders: list[PersonShape]
+    emails: int
+    server: str
+    forecast: ForecastShape | None
+
+
+def shape_of_preview(preview: Preview, foretold: Foretold | None) -> PreviewShape:
+    """Who would be told, and what the daily limit makes of it (None: nothing)."""
+    return PreviewShape(
+        told=[_told(told) for told in preview.told],
+        not_told=[_not_told(left) for left in preview.not_told],
+        outsiders=[shape_of_person(contact) for contact in preview.outsiders],
+        emails=recipient_count(preview),
+        server=preview.route.server.name,
+        forecast=_forecast(foretold) if foretold else None,
+    )
+
+
+def _told(told: Told) -> ToldShape:
+    return ToldShape(shape_of_person(told.contact), told.how, told.why)
+
+
+def _not_told(left: NotTold) -> NotToldShape:
+    return NotToldShape(shape_of_person(left.contact), left.reason)
+
+
+def _forecast(foretold: Foretold) -> ForecastShape:
+    found = foretold.forecast
+    return ForecastShape(foretold.limit, found.days, found.last_leaves_on, found.waiting_before)
