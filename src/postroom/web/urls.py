@@ -15,9 +15,11 @@ from postroom.web.pages import (
     preferences,
     probes,
     records,
+    servers,
     settings,
     target,
     tenants,
+    unfollow,
     why,
     writing,
 )
@@ -60,11 +62,14 @@ _conversations = [
         records.choose_subtypes,
         name="choose_subtypes",
     ),
+    path("records/<int:pk>/unfollow", unfollow.unfollow, name="unfollow"),
+    path("u/<str:token>", unfollow.one_click, name="one_click"),
     path("messages/<int:pk>/delivery", delivery.delivery, name="delivery"),
     path("messages/<int:pk>/icon", delivery.icon, name="delivery_icon"),
     path("messages/<int:pk>/send", delivery.send_and_close, name="send_and_close"),
     path("messages/<int:pk>/ignore", delivery.ignore_all, name="ignore_all"),
     path("attachments/<int:pk>", attachments.attachment, name="attachment"),
+    path("d/<str:token>", attachments.linked_file, name="linked_file"),
 ]
 
 _mail = [
@@ -83,6 +88,7 @@ _mail = [
 _settings = [
     path("workspaces", preferences.workspaces, name="workspaces"),
     path("preferences", preferences.preferences, name="preferences"),
+    path("preferences/server", servers.own_server, name="own_server"),
     path("preferences/language", preferences.language, name="language"),
     path("settings", settings.workspace, name="settings"),
     path("settings/domains", settings.domains, name="domains"),
@@ -98,6 +104,12 @@ _settings = [
     path("settings/keys/<int:pk>/revoke", people.revoke_key, name="revoke_key"),
     path("settings/parameters", settings.parameters_page, name="parameters"),
     path("settings/capture", settings.capture, name="capture"),
+    path("settings/servers", servers.servers, name="servers"),
+    path("settings/servers/new", servers.new_server, name="new_server"),
+    path("settings/servers/<int:pk>", servers.server, name="server"),
+    path("settings/servers/<int:pk>/test", servers.try_server, name="test_server"),
+    path("settings/servers/<int:pk>/archive", servers.archive_server, name="archive_server"),
+    path("settings/servers/<int:pk>/unarchive", servers.unarchive_server, name="unarchive_server"),
     path("settings/limit", limits.limit, name="limit"),
 ]
 
