@@ -58,6 +58,29 @@ def keep(workspace_id: int, upload: Upload) -> Attachment:
     return attachment
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file whose octets lie in the storage before there is a message for it."""
+
+    name: str
+    content_type: str
+    size: int
+    digest: str
+    content_id: str = ""
+
+
+def put_aside(workspace_id: int, upload: Upload) -> StoredFile:
+    """Write the octets into the storage for a message that is posted later. Raises OSError."""
+    kept = keep(workspace_id, upload)
+    return StoredFile(kept.name, kept.content_type, kept.size, kept.digest, kept.content_id)
+
+
+def taken_up(workspace_id: int, file: StoredFile) -> Upload:
+    """The same file with its octets. Raises OSError if the storage has lost them."""
+    row = Attachment(workspace_id=workspace_id, digest=file.digest)
+    return Upload(file.name, file.content_type, read(row), file.content_id)
+
+
 def put(name: str, octets: bytes) -> None:
     """Have exactly these octets in the storage under the name; what else lies there is replaced.
 

@@ -16,6 +16,8 @@ class EventKind(StrEnum):
     NOT_TOLD = "not_told"  # [reason] one per contact who was a candidate and was passed over
     ROUTE = "route.chosen"  # [server, rule, wanted_from, from, why, return_path, return_domain, is_warning]
     CAPTURED = "email.captured"  # [count, mode, level] grouped per message
+    SCHEDULED = "message.scheduled"  # [written_at] it was written earlier, to be posted when it was
+    MOVED = "emails.moved"  # [before, after] by a member; its emails leave at another time ("": at once)
     CAPTURE_ON = "capture.on"  # [mode, to, allowed] by a member; of the workspace or of the installation
     CAPTURE_OFF = "capture.off"  # by a member
     RETRIED = "email.retried"  # by a member

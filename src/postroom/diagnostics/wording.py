@@ -42,6 +42,8 @@ OUTCOMES: dict[str, Words] = {
 }
 EVENTS: dict[str, Words] = {
     EventKind.CAPTURED: gettext_lazy("Captured: capture mode kept it in"),
+    EventKind.SCHEDULED: gettext_lazy("Written earlier and scheduled"),
+    EventKind.MOVED: gettext_lazy("The time at which its emails leave was changed"),
     EventKind.RETRIED: gettext_lazy("Retried"),
     EventKind.SENT_NOW: gettext_lazy("Send Now was pressed"),
     EventKind.CORRECTED: gettext_lazy("The address was corrected"),
@@ -86,4 +88,6 @@ def of_event(kind: str, detail: Mapping[str, Any], actor: str) -> tuple[str, str
 def _said(detail: Mapping[str, Any]) -> str:
     if "before" in detail and "after" in detail:
         return f"{detail['before']} → {detail['after']}"
-    return str(detail.get("text") or detail.get("claimed") or detail.get("why") or "")
+    return str(
+        detail.get("text") or detail.get("written_at") or detail.get("claimed") or detail.get("why") or ""
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.utils.translation import gettext as _
 
@@ -40,7 +41,8 @@ class Draft:
     `already_told` are normalised addresses that have it from outside. `stream` None means that of the
     subtype. `message_id` is that of a mail that came in; a new one is minted otherwise. `is_quiet`
     stores it without telling anybody and without letting the author follow. `may_author_follow`: taking part
-    makes the author a follower, as it does unless nobody vouches for a mail that came in.
+    makes the author a follower, as it does unless nobody vouches for a mail that came in. `send_at` is when
+    its emails leave, and only they; None, or a time that has passed, means at once.
     """
 
     workspace: Workspace
@@ -63,6 +65,7 @@ class Draft:
     are_outsiders_confirmed: bool = False
     is_quiet: bool = False
     may_author_follow: bool = True
+    send_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

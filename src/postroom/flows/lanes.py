@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from postroom.engine import LaneKind
-from postroom.flows import housekeeping, receiving, sending
+from postroom.flows import housekeeping, receiving, scheduling, sending
 
 
 def lane_kinds() -> list[LaneKind]:
-    """What `Engine` is started with: outgoing servers, incoming mail to be posted, and housekeeping."""
+    """What `Engine` is started with: outgoing servers, incoming mail, what waits to be said, housekeeping."""
     inbound = LaneKind(receiving.LANE, receiving.post_stored, receiving.due)
-    return [sending.KIND, inbound, housekeeping.KIND]
+    return [sending.KIND, inbound, scheduling.KIND, housekeeping.KIND]

@@ -21,6 +21,7 @@ from postroom.diagnostics.events import EventKind, note
 from postroom.diagnostics.models import Event
 from postroom.flows import recording
 from postroom.flows.drafts import Draft, NotTold, OutsidersNamed, PostRefused, Preview, Told
+from postroom.flows.due_times import still_to_come
 from postroom.flows.submitting import submit
 from postroom.outgoing import fan_out, letters, origin, relays
 from postroom.outgoing.routes import Route, ServerUnusable, route_of
@@ -42,6 +43,7 @@ __all__ = [
     "Preview",
     "Told",
     "Upload",
+    "check",
     "post",
     "preview",
     "submit",
@@ -68,6 +70,13 @@ def post(draft: Draft) -> Message:
         else:
             _tell(draft, message, candidates, route)
     return message
+
+
+def check(draft: Draft) -> None:
+    """Raise what `post` would raise for this draft now: OutsidersNamed, PostRefused or AcrossTheWall."""
+    audience = _audience_of(draft, _subtype_of(draft))
+    _refuse_unless_possible(draft, audience)
+    still_to_come(draft.send_at)
 
 
 def preview(draft: Draft) -> Preview:
@@ -151,6 +160,7 @@ def _write(
         text=sanitise.text_of(body),
         parent=draft.parent or _newest_on(draft.record),
         message_id=draft.message_id or _mint(draft.workspace),
+        send_at=still_to_come(draft.send_at),
     )
     for attachment in attachments:
         attachment.message = message

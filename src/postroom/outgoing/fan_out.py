@@ -61,12 +61,15 @@ def write_emails(message: Message, mailed: Selection, renditions: Kinds, lane: L
 
 
 def alike(message: Message, lane: Lane) -> dict[str, object]:
-    """What all Emails of a message have alike. Urgent ones are listed only once an attempt went wrong."""
+    """What all Emails of a message have alike. Urgent ones are listed once an attempt went wrong, or while
+    they wait for a time that was chosen."""
+    when = {"due_at": message.send_at} if message.send_at else {}
     return {
+        **when,
         "workspace": message.workspace_id,
         "message": message.pk,
         "lane": lane.pk,
-        "is_listed": message.stream == Stream.BULK,
+        "is_listed": message.stream == Stream.BULK or message.send_at is not None,
     }
 
 
