@@ -191,6 +191,17 @@ def test_the_credentials_of_one_person_never_become_everybodys(people: Cast) -> 
         put_server(change(mine, owner=people.ana, is_for_campaigns=True), by=people.ana)
 
 
+def test_nobody_leads_the_password_of_another_to_a_host_of_theirs(people: Cast) -> None:
+    put_server(server(owner=people.ana, user="ana", password="s3cret"), by=people.ana)
+    seen = MailServer.objects.defer("password").get(owner=people.ana)
+    with pytest.raises(RequestRefused, match=r"Only .* may change how their personal server is reached"):
+        put_server(change(seen, host="evil.example"), by=people.olga)
+    again = MailServer.objects.defer("password").get(owner=people.ana)
+    put_server(change(again, limit_per_minute=30), by=people.olga)
+    now = MailServer.objects.get(owner=people.ana)
+    assert (now.host, now.password, now.limit_per_minute) == ("smtp.acme.example", "s3cret", 30)
+
+
 def test_a_change_lets_what_waits_be_tried_at_once(people: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     stored = put(people)
     held = lane_of(people.workspace, "urgent", stored)

@@ -159,3 +159,17 @@ def test_only_operators_capture_the_installation(people: Cast, as_ana: Client) -
     answer = as_ana.post("/settings/capture", {"scope": "installation", "wanted": "on"})
     assert answer.status_code == 404
     assert Installation.objects.get().capturing_since is None
+
+
+def test_a_whole_address_may_be_what_every_mail_goes_out_from(people: Cast, as_olga: Client) -> None:
+    """On one of the workspace's own domains; an operator may choose any."""
+    own, domain = reverse("domain", args=[people.domain.pk]), people.domain.domain
+    Member.objects.filter(pk=people.olga.pk).update(role="admin")
+    as_olga.post(own, {"domain": domain, **LOCAL_PARTS, "from_local_part": f"Office@{domain}"})
+    assert MailDomain.objects.get().from_addr_spec == f"office@{domain}"
+    foreign = {"domain": domain, **LOCAL_PARTS, "from_local_part": "boss@bank.example"}
+    assert "no mail domain of this workspace" in as_olga.post(own, foreign).content.decode()
+    assert MailDomain.objects.get().from_addr_spec == f"office@{domain}"
+    Member.objects.filter(pk=people.olga.pk).update(role="operator")
+    as_olga.post(own, foreign)
+    assert MailDomain.objects.get().from_addr_spec == "boss@bank.example"

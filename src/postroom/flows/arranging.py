@@ -35,6 +35,9 @@ def put_domain(domain: MailDomain, *, by: Member) -> MailDomain:
     domain.workspace = by.workspace if domain.pk is None else domain.workspace
     _refuse_unless_admin(by, domain.workspace_id)
     domain.domain = _normal_domain(domain.domain)
+    if domain.overrides_from:
+        domain.from_local_part = _normal_address(domain.from_local_part)
+        _refuse_foreign_from(domain, by)
     if not _is_named_so(domain):
         _refuse_unless_operator(by)
     words = _("%(domain)s is already a mail domain of this installation.") % {"domain": domain.domain}
@@ -46,10 +49,26 @@ def put_domain(domain: MailDomain, *, by: Member) -> MailDomain:
 
 
 def _normal_domain(name: str) -> str:
+    return _normal_address(f"postmaster@{name.strip()}").partition("@")[2]
+
+
+def _normal_address(text: str) -> str:
     try:
-        return normalise(f"postmaster@{name.strip()}").partition("@")[2]
+        return normalise(text)
     except AddressError as error:
         raise RequestRefused(str(error)) from error
+
+
+def _refuse_foreign_from(domain: MailDomain, by: Member) -> None:
+    """Every mail goes out from this address: it is the workspace's own, or an operator answers for it."""
+    theirs = MailDomain.objects.filter(workspace=domain.workspace_id).values_list("domain", flat=True)
+    known = {domain.domain, *theirs}
+    is_kept = MailDomain.objects.filter(pk=domain.pk, from_local_part=domain.from_local_part).exists()
+    if domain.from_local_part.partition("@")[2] not in known and not is_kept and not by.is_operator:
+        raise RequestRefused(
+            _("%(address)s is on no mail domain of this workspace. Choose one that is, or ask an operator.")
+            % {"address": domain.from_local_part}
+        )
 
 
 def _is_named_so(domain: MailDomain) -> bool:

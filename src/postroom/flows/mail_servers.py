@@ -17,11 +17,11 @@ from postroom.workspaces.refusals import RequestRefused
 from postroom.workspaces.walls import refuse_strangers
 
 LIMITS = ("connection_limit", "limit_per_minute", "limit_per_hour", "limit_per_day", "max_size_megabytes")
-WRITTEN = (
-    "name", "transport", "host", "port", "encryption", "is_certificate_checked", "authentication", "user",
-    "password", "client_certificate", "client_key", "oauth", "esp", "esp_options", "from_filter", "priority",
-    "is_for_campaigns", *LIMITS,
+CONNECTION = (
+    "transport", "host", "port", "encryption", "is_certificate_checked", "authentication", "user", "password",
+    "client_certificate", "client_key", "oauth", "esp", "esp_options",
 )  # fmt: skip
+WRITTEN = (*CONNECTION, "name", "from_filter", "priority", "is_for_campaigns", *LIMITS)
 
 
 def may_edit(server: MailServer, member: Member) -> bool:
@@ -45,6 +45,7 @@ def put_server(server: MailServer, *, by: Member) -> MailServer:
     _refuse_unless_editor(server, by)
     _refuse_other_owner(server)
     server_fields.put_in_order(server)
+    _refuse_other_way(server, by)
     if server.pk is None or server.is_active:
         _refuse_twins(server)
     _store(server, by)
@@ -124,6 +125,18 @@ def _refuse_other_owner(server: MailServer) -> None:
         raise RequestRefused(_("A server keeps its owner. Archive this one and add another."))
     if server.owner_id is not None and server.is_for_campaigns:
         raise RequestRefused(_("A personal server carries only its owner's mail, and no campaigns."))
+
+
+def _refuse_other_way(server: MailServer, by: Member) -> None:
+    """Nobody leads somebody else's password to another host."""
+    if server.pk is None or server.owner_id in (None, by.pk):
+        return
+    before = MailServer.objects.get(pk=server.pk)
+    seen = set(CONNECTION) - server.get_deferred_fields()
+    if any(getattr(before, name) != getattr(server, name) for name in seen):
+        raise RequestRefused(
+            _("Only %(member)s may change how their personal server is reached.") % {"member": server.owner}
+        )
 
 
 def _refuse_twins(server: MailServer) -> None:

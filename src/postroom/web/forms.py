@@ -221,6 +221,8 @@ class DomainForm(_OfDomain):
 
     def _local_part(self, name: str, text: str, domain: str) -> str:
         try:
+            if name == "from_local_part" and "@" in text:
+                return normalise(text)  # a whole address: every mail goes out from it
             return normalise(f"{text}@{domain}").partition("@")[0]
         except AddressError as error:
             self.add_error(name, str(error))
