@@ -20,6 +20,7 @@ from postroom.outgoing.copies import Copies, Text
 from postroom.outgoing.feed import OutgoingFeed
 from postroom.outgoing.journal import Journal
 from postroom.outgoing.models import MailServer
+from postroom.outgoing.signing import Signing
 from postroom.smtp.client import Connections
 from postroom.smtp.errors import RelayUnreachable
 from postroom.smtp.relay import Relay
@@ -51,7 +52,10 @@ class Drain:
         self.turn = asyncio.Event()
         self.journal = Journal(recovering.journal_folder(), self.lease)
         self.copies = Copies()
-        self.feed = OutgoingFeed(self.copies, self.journal, notify=self.turn.set)
+        signing = Signing(self.copies, in_loop=self.loop.call_soon_threadsafe)
+        self.feed = OutgoingFeed(
+            self.copies, self.journal, signing, notify=self.turn.set, kick=self._kick_if_open
+        )
         self.pools = _pools(relay, self.feed, server.connection_limit)
         self.next_at: datetime | None = None
         self.failure: RelayUnreachable | None = None
@@ -93,8 +97,8 @@ class Drain:
         self.is_woken = False
         got, emails, texts = await self.in_store(self._take, self.claim_size if is_low else URGENT_CLAIM)
         self.last_lane_id, self.next_at = got.last_lane_id, got.next_at
+        self.copies.keep(texts, self.feed.renditions() | {email.rendition_id for email in emails})
         self.feed.add(emails)
-        self.copies.keep(texts, self.feed.renditions())
         self.is_dry = not got.emails
         if is_low:
             self._suit_claim_size()
@@ -123,6 +127,7 @@ class Drain:
         if self.failure is not None:
             return
         self.listening = self._task(self._listen())
+        self._kick()  # what was signed since the first connection looked
         yield_at = self.loop.time() + self.run_seconds
         while not self._is_over():
             is_yielding = self.loop.time() > yield_at or engine.is_stopping()
@@ -165,7 +170,7 @@ class Drain:
         """Is there enough to write back at once, or has something waited for it, or comes nothing more?"""
         feed = self.feed
         is_overdue = self.loop.time() >= self.written_at + WRITE_BACK_SECONDS
-        return bool(feed.unsendable) or bool(feed.ended and (feed.is_group or not feed.flying or is_overdue))
+        return bool(feed.unsendable) or bool(feed.ended and (feed.is_group or feed.is_ebbing or is_overdue))
 
     async def _wait(self, *, is_yielding: bool) -> bool:
         """Wait for the next thing to do; False if there is none."""
@@ -201,6 +206,11 @@ class Drain:
     async def _claim_and_kick(self) -> None:
         await self.claim()
         self._kick()
+
+    def _kick_if_open(self) -> None:
+        """Hand out what was signed; before the first connection is open, its opening does."""
+        if self.listening is not None:
+            self._kick()
 
     def _kick(self) -> None:
         for pool in self.pools:

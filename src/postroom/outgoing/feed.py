@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from postroom.outgoing.claiming import Claimed
-from postroom.outgoing.copies import Copies, Unsendable
+from postroom.outgoing.copies import Copies, Signature, Unsendable
 from postroom.outgoing.journal import Journal
 from postroom.outgoing.settling import Ended
+from postroom.outgoing.signing import Signed, Signing
 from postroom.smtp.mail import MailObject, Settled
 from postroom.wire.reply import Reply
 
@@ -19,17 +20,29 @@ class OutgoingFeed:
     """Feed and journal of one drain.
 
     `notify` is called when a group is to be written back, when all is done, and when what waits is down to
-    `low_water`.
+    `low_water`; `kick` when copies that had to be signed first are ready.
     """
 
-    def __init__(self, copies: Copies, journal: Journal, *, notify: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        copies: Copies,
+        journal: Journal,
+        signing: Signing,
+        *,
+        notify: Callable[[], None],
+        kick: Callable[[], None],
+    ) -> None:
         self.copies = copies
         self.journal = journal
+        self.signing = signing
+        signing.take, signing.ready_count = self._take_signed, self._signature_count
         self.notify = notify
+        self.kick = kick
         self.is_open = True
         self.low_water = 1
         self.urgent: deque[Claimed] = deque()
         self.bulk: deque[Claimed] = deque()
+        self.signatures: dict[int, Signature] = {}
         self.flying: dict[int, tuple[Claimed, str]] = {}
         self.ended: list[Ended] = []
         self.unsendable: list[tuple[Claimed, str]] = []
@@ -37,7 +50,7 @@ class OutgoingFeed:
     @property
     def waiting_count(self) -> int:
         """How many Emails are claimed and not on their way."""
-        return len(self.urgent) + len(self.bulk)
+        return len(self.urgent) + len(self.bulk) + self.signing.count
 
     @property
     def is_low(self) -> bool:
@@ -50,23 +63,34 @@ class OutgoingFeed:
         return len(self.ended) >= GROUP
 
     @property
+    def is_ebbing(self) -> bool:
+        """Is nothing on its way, nor will be in a moment? Then a group that is not full is written back."""
+        return not (self.flying or self.signing.count)
+
+    @property
     def is_empty(self) -> bool:
         """Is nothing claimed, on its way or to be written back?"""
-        return not (self.urgent or self.bulk or self.flying or self.ended or self.unsendable)
+        return not (self.waiting_count or self.flying or self.ended or self.unsendable)
 
     def add(self, emails: Iterable[Claimed]) -> None:
-        """Take claimed Emails in."""
+        """Take claimed Emails in, once `copies` has their texts."""
         for email in emails:
-            (self.urgent if email.is_urgent else self.bulk).append(email)
+            if self.copies.is_signed(email):
+                self.signing.add(email)
+            else:
+                (self.urgent if email.is_urgent else self.bulk).append(email)
+        self.signing.go_on()
 
     def renditions(self) -> set[int | None]:
         """The renditions that waiting Emails need."""
-        return {email.rendition_id for queue in (self.urgent, self.bulk) for email in queue}
+        queues = (self.urgent, self.bulk, self.signing.emails())
+        return {email.rendition_id for queue in queues for email in queue}
 
     def close(self) -> list[Claimed]:
         """Hand out nothing more; return what was claimed and never left."""
         self.is_open = False
-        left = [*self.urgent, *self.bulk]
+        left = [*self.urgent, *self.bulk, *self.signing.close()]
+        self.signatures.clear()
         self.urgent.clear()
         self.bulk.clear()
         return left
@@ -111,8 +135,22 @@ class OutgoingFeed:
         self.ended.append(
             Ended(email, settled.outcome, settled.reply, reverse_path, settled.seconds, settled.was_tls)
         )
-        if len(self.ended) == GROUP or not self.flying:
+        if len(self.ended) == GROUP or self.is_ebbing:
             self.notify()
+
+    # What comes back from the threads.
+
+    def _take_signed(self, signed: Sequence[Signed]) -> None:
+        for email, signature in signed:
+            if isinstance(signature, Exception):
+                self._refuse(email, signature)
+                continue
+            self.signatures[email.email_id] = signature
+            (self.urgent if email.is_urgent else self.bulk).append(email)
+        self.kick()
+
+    def _signature_count(self) -> int:
+        return len(self.signatures)
 
     def _pick(self) -> Claimed | None:
         if not self.is_open:
@@ -124,16 +162,22 @@ class OutgoingFeed:
 
     def _copy(self, email: Claimed) -> MailObject | None:
         """Put one recipient's copy together and note that it is on its way; None if that cannot be done."""
+        signature = self.signatures.pop(email.email_id, None)
         try:
-            mail = self.copies.mail_object(email)
-        except Unsendable as reason:
-            self._cannot(email, str(reason))
+            mail = self.copies.mail_object(email, signature)
         except Exception as error:  # one copy that cannot be made must not stop the others
-            self._cannot(email, f"This email could not be put together ({type(error).__name__}: {error}).")
+            self._refuse(email, error)
+            return None
+        self.flying[email.email_id] = (email, mail.reverse_path.decode())
+        if signature is not None:
+            self.signing.go_on()
+        return mail
+
+    def _refuse(self, email: Claimed, error: Exception) -> None:
+        if isinstance(error, Unsendable):
+            self._cannot(email, str(error))
         else:
-            self.flying[email.email_id] = (email, mail.reverse_path.decode())
-            return mail
-        return None
+            self._cannot(email, f"This email could not be put together ({type(error).__name__}: {error}).")
 
     def _cannot(self, email: Claimed, reason: str) -> None:
         self.unsendable.append((email, reason))
