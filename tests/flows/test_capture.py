@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from postroom.conversations.models import Address
@@ -153,7 +153,9 @@ def test_a_bounce_of_a_redirected_copy_is_not_counted_against_the_recipient(
     capture.switch_on(people.workspace, mode="redirect", to="me@test.example")
     send(settings, [email])
     report = read_report(REPORT)
-    assert take_report(report, ReturnPathToken(email.pk, 1), workspace=people.workspace).reason == "failed"
+    with transaction.atomic():
+        taken = take_report(report, ReturnPathToken(email.pk, 1), workspace=people.workspace)
+    assert taken.reason == "failed"
     assert Email.objects.get().state == "failed"
     assert Address.objects.get(addr_spec=BOTH[0]).bounce_score == 0
 
