@@ -285,7 +285,7 @@ def test_any_subject_and_any_further_header_reads_back(subject: str) -> None:
 def test_a_name_that_not_everybody_can_read_stands_beside_in_ascii() -> None:
     octets = written(replace(LETTER, attachments=[Part("Ofertă “nr. 5”.pdf", "application/pdf", b"x")]))
     assert b'Content-Type: application/pdf;\r\n name="Oferta nr. 5.pdf"\r\n' in octets
-    assert b"filename*=utf-8''Ofert%C4%83" in octets
+    assert b"filename*0*=utf-8''Ofert%C4%83" in octets
     assert next(read(octets).iter_attachments()).get_filename() == "Ofertă “nr. 5”.pdf"
 
 

@@ -45,9 +45,14 @@ class Why(StrEnum):
 
 
 class Layout(StrEnum):
-    """What a recipient's mail looks like: members get a button to the record, others do not."""
+    """What a recipient's mail looks like.
+
+    Members get a button to the record; those of them who follow it, and are not only named, can unfollow it
+    from the mail, too. People outside get neither.
+    """
 
     MEMBER = "member"
+    FOLLOWER = "follower"
     OUTSIDE = "outside"
 
 
@@ -100,7 +105,11 @@ class Audience:
             .annotate(
                 channel=self._channel(),
                 why=_case((self._is_named(), Why.NAMED), default=Why.FOLLOWER),
-                layout=_case((Q(member__isnull=False), Layout.MEMBER), default=Layout.OUTSIDE),
+                layout=_case(
+                    (Q(member__isnull=False) & self._is_following(), Layout.FOLLOWER),
+                    (Q(member__isnull=False), Layout.MEMBER),
+                    default=Layout.OUTSIDE,
+                ),
                 spoken=Case(When(member__isnull=False, then=F("member__language")), default=F("language")),
             )
             .annotate(hurdle=_case(*self._hurdles(), default=""))
@@ -190,6 +199,11 @@ class Audience:
 
     def _is_named(self) -> Q:
         return Q(pk__in=self.named_ids) if self.named_ids else _nobody()
+
+    def _is_following(self) -> Q:
+        if self.record_id is None:
+            return _nobody()
+        return Q(pk__in=Follower.objects.filter(record_id=self.record_id).values("contact_id"))
 
     def _is_subscribed(self) -> Q:
         if self.record_id is None or self.subtype is None:

@@ -24,6 +24,7 @@ from postroom.flows.drafts import Draft, NotTold, OutsidersNamed, PostRefused, P
 from postroom.flows.due_times import still_to_come
 from postroom.flows.submitting import submit
 from postroom.outgoing import fan_out, letters, origin, relays
+from postroom.outgoing.enclosures import Enclosure, enclosed
 from postroom.outgoing.routes import Route, ServerUnusable, route_of
 from postroom.wire.compose import Part
 from postroom.wire.threads import mint_message_id
@@ -210,18 +211,21 @@ def _tell(draft: Draft, message: Message, candidates: Selection, route: Route) -
 
 
 def _frame_of(draft: Draft, message: Message, route: Route) -> letters.Frame:
-    if _are_too_large(draft):
-        return letters.frame_of(message, route, left_out=[upload.clean_name for upload in draft.attachments])
-    return letters.frame_of(message, route, [_part_of(upload) for upload in draft.attachments])
+    rows = message.attachments.order_by("pk") if draft.attachments else ()
+    parts = [_part_of(upload, message.body) for upload in draft.attachments]
+    files = [Enclosure(row, part) for row, part in zip(rows, parts, strict=True)]
+    return letters.frame_of(message, route, enclosed(message, files, route.max_octets))
 
 
-def _part_of(upload: Upload) -> Part:
-    is_inline = bool(upload.content_id) and upload.clean_type.startswith("image/")
+def _part_of(upload: Upload, body: str) -> Part:
+    content_id = upload.content_id.strip("<> ")
+    is_shown = bool(content_id) and f"cid:{content_id}" in body
+    is_inline = is_shown and upload.clean_type.startswith("image/")
     return Part(
         upload.clean_name,
         upload.clean_type,
         upload.content,
-        content_id=upload.content_id.strip("<> ") if is_inline else None,
+        content_id=content_id if is_inline else None,
         inline=is_inline,
     )
 

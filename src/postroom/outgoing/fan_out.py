@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from postroom.conversations.models import Message
 from postroom.conversations.models.records import Stream
-from postroom.outgoing.letters import Frame, letter
+from postroom.outgoing.letters import Frame, compiled
 from postroom.outgoing.models import Email, Lane, Rendition, Tally
 from postroom.outgoing.routes import Route
-from postroom.wire.compose import Template, compile_letter
+from postroom.wire.compose import Template
 from postroom.workspaces.insert_selected import Selection, insert_selected
 
 Kinds = Mapping[tuple[str, str], Rendition]
@@ -20,12 +20,7 @@ Kinds = Mapping[tuple[str, str], Rendition]
 def write_renditions(frame: Frame, mailed: Selection) -> Kinds:
     """Compose what these recipients (with `spoken` and `layout`) need, once each."""
     wanted = sorted(mailed.pick("1 = 1", spoken="spoken", layout="layout").distinct())
-    made = [
-        rendition_of(
-            frame.message, compile_letter(letter(frame, language, layout)), frame.route, (language, layout)
-        )
-        for language, layout in wanted
-    ]
+    made = [rendition_of(frame.message, compiled(frame, *kind), frame.route, kind) for kind in wanted]
     Rendition.objects.bulk_create(made)
     return {(rendition.language, rendition.layout): rendition for rendition in made}
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.conf import settings
 from django.template.loader import render_to_string
-from django.utils import translation
+from django.utils import timezone, translation
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
 
+from postroom.conversations import public_links
 from postroom.conversations.models import Message
 from postroom.conversations.models.messages import Kind
 from postroom.conversations.recipients import Layout
 from postroom.outgoing import origin
+from postroom.outgoing.enclosures import Enclosed
 from postroom.outgoing.routes import Route
 from postroom.wire.address import Mailbox
-from postroom.wire.compose import Letter, Part
+from postroom.wire.automatic import MARKS_OF_AUTOMATIC_MAIL
+from postroom.wire.compose import Letter, Template, compile_letter, field
 from postroom.wire.threads import ANCESTORS, references
+
+UNFOLLOW_FIELD = "unfollow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,57 +34,84 @@ class Frame:
     route: Route
     reply_to: Mailbox | None
     references: str
-    attachments: Sequence[Part]
-    left_out: Sequence[str]
+    enclosed: Enclosed
+    links_until: datetime | None
 
 
-def frame_of(
-    message: Message, route: Route, attachments: Sequence[Part] = (), left_out: Sequence[str] = ()
-) -> Frame:
-    """Look up once what every letter of a message says. `left_out` names files too large to be mailed."""
+def frame_of(message: Message, route: Route, files: Enclosed | None = None) -> Frame:
+    """Look up once what every letter of a message says."""
     workspace, domain = message.workspace, origin.default_domain(message.workspace)
+    files = files or Enclosed()
     return Frame(
         message,
         route,
         origin.reply_to_of(workspace, domain, message.record),
         references(_ancestors(message), message.message_id),
-        attachments,
-        left_out,
+        files,
+        public_links.expires_at(workspace.pk, message.created_at) if files.linked else None,
     )
 
 
+def compiled(frame: Frame, language: str, layout: str) -> Template:
+    """The octets for readers of a language, with what differs from copy to copy left open."""
+    fields = [UNFOLLOW_FIELD] if _may_unfollow(frame, layout) else []
+    return compile_letter(letter(frame, language, layout), fields)
+
+
 def letter(frame: Frame, language: str, layout: str) -> Letter:
-    """The letter for readers of a language; members get a button to the record, others do not."""
+    """The letter for readers of a language; what a layout shows is said at `recipients.Layout`."""
     message = frame.message
     with translation.override(language):
         text, html = _bodies(frame, layout)
         subject = message.subject or (message.record.title if message.record else _("Message"))
-    is_from_robot = message.kind == Kind.NOTIFICATION
     return Letter(
         from_=frame.route.from_,
         subject=" ".join(subject.split()),
-        date=message.created_at,
+        date=timezone.localtime(message.created_at),
         message_id=message.message_id,
         references=frame.references,
         reply_to=frame.reply_to,
         text=text,
         html=html,
-        attachments=frame.attachments,
-        headers=[("Auto-Submitted", "auto-generated")] if is_from_robot else [],
+        attachments=frame.enclosed.attached,
+        headers=_headers(frame, layout),
     )
+
+
+def _headers(frame: Frame, layout: str) -> list[tuple[str, str]]:
+    """What marks a mail that nobody wrote, and how a follower's mail program unfollows in one click."""
+    headers = list(MARKS_OF_AUTOMATIC_MAIL) if frame.message.kind == Kind.NOTIFICATION else []
+    if _may_unfollow(frame, layout):
+        url = f"{settings.POSTROOM_BASE_URL}/u/{field(UNFOLLOW_FIELD)}"
+        headers.append(("List-Unsubscribe", f"<{url}>"))
+        if url.startswith("https:"):  # RFC 8058 §3.1 knows no other scheme
+            headers.append(("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"))
+    return headers
+
+
+def _may_unfollow(frame: Frame, layout: str) -> bool:
+    return layout == Layout.FOLLOWER and frame.message.record_id is not None
 
 
 def _bodies(frame: Frame, layout: str) -> tuple[str, str]:
     message = frame.message
+    is_for_member = layout != Layout.OUTSIDE and message.record_id is not None
     context = {
         "message": message,
-        "body": mark_safe(message.body),  # sanitised when it was stored
+        "body": mark_safe(frame.enclosed.with_links(message.body)),  # sanitised when it was stored
         "language": translation.get_language(),
-        "url": page_of(message) if layout == Layout.MEMBER and message.record else "",
-        "left_out": frame.left_out,
+        "url": page_of(message) if is_for_member else "",
+        "unfollow_url": unfollow_page_of(message) if _may_unfollow(frame, layout) else "",
+        "linked": frame.enclosed.linked,
+        "links_until": frame.links_until,
     }
     html = render_to_string("postroom/mail/message.html", context)
     return render_to_string("postroom/mail/message.txt", context).strip() + "\n", html
+
+
+def unfollow_page_of(message: Message) -> str:
+    """Where a member who is logged in stops following; the same for everybody, so bodies stay the same."""
+    return f"{settings.POSTROOM_BASE_URL}/records/{message.record_id}/unfollow"
 
 
 def page_of(message: Message) -> str:

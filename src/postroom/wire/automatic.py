@@ -6,6 +6,12 @@ from typing import Final
 
 from postroom.wire.headers import Headers
 
+# RFC 3834 §5, and what keeps Outlook's out-of-office replies quiet. No Precedence: it is not defined, and
+# says of a mail to one person that it went to many.
+MARKS_OF_AUTOMATIC_MAIL: Final = (
+    ("Auto-Submitted", "auto-generated"),
+    ("X-Auto-Response-Suppress", "OOF, AutoReply"),
+)
 _BULK: Final = frozenset(["bulk", "junk", "list", "auto_reply", "auto-reply"])
 _ROBOTS: Final = re.compile(r"(?:mailer[-_.]?daemon|postmaster)(?:[+-].*)?")
 _MARKS: Final = ("X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Auto-Reply")

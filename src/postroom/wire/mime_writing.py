@@ -76,6 +76,16 @@ def html_value(text: str) -> bytes:
     return text_value(html.escape(text))
 
 
+def quoted_printable_octets(text: str) -> int:
+    """How many octets text takes in a body."""
+    return len(_quoted_printable(text))
+
+
+def base64_octets(count: int) -> int:
+    """How many octets a file of `count` octets takes in a mail: 4 for 3, and each line's end."""
+    return (count + 2) // 3 * 4 + 2 * -(-count // _BASE64_LINE_OCTETS)
+
+
 def _text_entity(subtype: str, text: str) -> Entity:
     headers = (f"Content-Type: text/{subtype}; charset=utf-8", "Content-Transfer-Encoding: quoted-printable")
     pieces = _FIELD.split(text)

@@ -79,6 +79,11 @@ KNOWN: Mapping[str, Parameter] = {
     "mail.attachment.limit_megabytes": Parameter(
         "10", _positive, gettext_lazy("How large the attachments of one email may be together.")
     ),
+    "mail.attachment.link_days": Parameter(
+        "90",
+        _positive,
+        gettext_lazy("Days for which the links to files work that were too large to be mailed."),
+    ),
 }
 
 
