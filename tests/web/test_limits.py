@@ -16,7 +16,7 @@ from postroom.outgoing import allowances, relays
 from postroom.outgoing.models import Allowance, Email, Lane, MailServer
 from postroom.web.queue_places import count_before
 from postroom.workspaces import plans
-from postroom.workspaces.models import LimitRequest, Member, Plan, Workspace
+from postroom.workspaces.models import LimitRequest, Member, Plan, SystemParameter, Workspace
 from tests.people import Cast
 from tests.web.conftest import Browse
 from tests.web.mail import said
@@ -167,7 +167,7 @@ def test_the_preview_says_how_many_days_the_limit_makes_of_it(
     shown = _preview(as_ana, people, **headers)
     assert "This goes to 12 people by email; under your limit of 5 a day it needs 3 days." in shown
     last = plans.resets_at(timezone.now()) + timedelta(days=1)
-    assert f"The last one leaves on {last.day} {last:%B %Y}." in shown or last.strftime("%Y") in shown
+    assert f"The last one leaves on {last.day} {last:%b %Y} after 23:00 UTC." in shown
     assert not Email.objects.exists()
 
 
@@ -187,6 +187,19 @@ def test_the_preview_of_what_an_own_server_carries_says_nothing_of_the_limit(
     shown = _preview(as_ana, people)
     assert "12 people will be told" in shown
     assert "under your limit" not in shown
+
+
+def test_without_resuming_everything_says_that_retry_is_needed(people: Cast, as_ana: Client) -> None:
+    """The preview, the banner and the page: nobody waits for what will not come by itself."""
+    SystemParameter.objects.create(workspace=people.workspace, key=plans.AUTO_RESUME, value="off")
+    _followed_by(people, 11)
+    limited(people, 5)
+    assert "The others become Delivery Failed; press Retry after 23:00 UTC." in _preview(as_ana, people)
+    used(people, 5)
+    shown = page(as_ana, "limit")
+    assert "Emails fail because of the daily limit of 5" in shown
+    assert "leaves by itself" not in shown
+    assert "without anybody doing anything" not in shown
 
 
 # Asking for more.

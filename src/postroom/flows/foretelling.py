@@ -6,17 +6,21 @@ from dataclasses import dataclass
 
 from postroom.flows import limits
 from postroom.flows.drafts import Preview
-from postroom.workspaces import plans
+from postroom.workspaces import parameters, plans
 from postroom.workspaces.models import Channel, Workspace
 
 
 @dataclass(frozen=True, slots=True)
 class Foretold:
-    """A message to so many recipients, of which each counts, under a limit that makes them take days."""
+    """A message to so many recipients, of which each counts, under a limit that makes them take days.
+
+    `is_resumed`: what is over the limit waits; else it becomes Delivery Failed, to be retried by hand.
+    """
 
     recipient_count: int
     limit: int
     forecast: limits.Forecast
+    is_resumed: bool
 
 
 def foretell(workspace: Workspace, preview: Preview) -> Foretold | None:
@@ -25,7 +29,9 @@ def foretell(workspace: Workspace, preview: Preview) -> Foretold | None:
     if limit is None or not count or not preview.route.server.is_shared:
         return None
     forecast = limits.forecast(workspace, count, preview.stream)
-    return None if forecast.fits_today else Foretold(count, limit, forecast)
+    if forecast.fits_today:
+        return None
+    return Foretold(count, limit, forecast, parameters.value(workspace.pk, plans.AUTO_RESUME))
 
 
 def recipient_count(preview: Preview) -> int:

@@ -11,7 +11,7 @@ from datetime import datetime
 from django.db.models import QuerySet
 
 from postroom.flows import features, limits
-from postroom.workspaces import plans
+from postroom.workspaces import parameters, plans
 from postroom.workspaces.models import LimitRequest, Member, Workspace
 
 
@@ -37,7 +37,7 @@ class QuotaShape:
 
     `used` counts recipients handed to the shared relay (nothing is counted without a limit); the day ends
     at `resets_at`. `held` emails wait for that. `warning`: at least 80 % are used. `urgent_kept` of the
-    limit bulk mail leaves alone.
+    limit bulk mail leaves alone. `auto_resume`: what is over the limit waits, instead of failing.
     """
 
     workspace: str
@@ -50,6 +50,7 @@ class QuotaShape:
     warning: bool
     exhausted: bool
     urgent_kept: int
+    auto_resume: bool
     request: LimitRequestShape | None
 
 
@@ -96,6 +97,7 @@ def shape_of_quota(workspace: Workspace) -> QuotaShape:
         warning=usage.is_warning,
         exhausted=usage.is_exhausted,
         urgent_kept=usage.urgent_kept,
+        auto_resume=parameters.value(workspace.pk, plans.AUTO_RESUME),
         request=shape_of_request(open_request) if open_request else None,
     )
 

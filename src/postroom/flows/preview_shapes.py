@@ -30,9 +30,13 @@ class NotToldShape:
 
 @dataclass(frozen=True, slots=True)
 class ForecastShape:
-    """What the daily limit makes of it: on how many days it leaves, and after how many other emails."""
+    """What the daily limit makes of it: on how many days it leaves, and after how many other emails.
+
+    Without `auto_resume` what is over the limit becomes Delivery Failed and has to be retried each day.
+    """
 
     limit: int
+    auto_resume: bool
     days: int
     last_leaves_on: date | None
     waiting_before: int
@@ -75,4 +79,6 @@ def _not_told(left: NotTold) -> NotToldShape:
 
 def _forecast(foretold: Foretold) -> ForecastShape:
     found = foretold.forecast
-    return ForecastShape(foretold.limit, found.days, found.last_leaves_on, found.waiting_before)
+    return ForecastShape(
+        foretold.limit, foretold.is_resumed, found.days, found.last_leaves_on, found.waiting_before
+    )

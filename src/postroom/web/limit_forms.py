@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy
 
 from postroom.flows import features as known_features
 from postroom.workspaces.models import Plan
-from postroom.workspaces.plans import FLOOR
+from postroom.workspaces.plans import FLOOR, PLAN_LIMITS
 
 LARGEST = 10_000_000
 
@@ -48,10 +48,18 @@ class AskForm(forms.Form):
         return wanted
 
 
+def _plans() -> list[tuple[str, str]]:
+    """Each plan with its figure."""
+    figures = [(plan, PLAN_LIMITS[plan]) for plan in Plan]
+    return [
+        (plan.value, f"{plan.label} · {figure}" if figure else str(plan.label)) for plan, figure in figures
+    ]
+
+
 class PlanForm(forms.Form):
     """The plan of a workspace, and a figure of its own (none: that of the plan)."""
 
-    plan = forms.ChoiceField(label=gettext_lazy("Plan"), choices=Plan.choices)
+    plan = forms.ChoiceField(label=gettext_lazy("Plan"), choices=_plans)
     limit = LimitField(
         label=gettext_lazy("Emails a day"),
         required=False,

@@ -12,14 +12,22 @@ from postroom.outgoing import allowances
 from postroom.outgoing.models import Allowance, Email, Lane, State
 from postroom.web.counting import Count, count_up_to
 from postroom.web.recommending import percent_of, reasons_for
-from postroom.workspaces import plans
+from postroom.workspaces import parameters, plans
 from postroom.workspaces.models import LimitRequest, Member, Workspace
 
 DECIDED_SHOWN = 5
 COUNTED = 1000  # so many waiting emails of a workspace are counted
 
 
-def limit_banner(member: Member, now: datetime) -> limits.Usage | None:
+@dataclass(frozen=True, slots=True)
+class LimitBanner:
+    """What a banner says. `is_resumed`: what is over the limit waits, instead of failing."""
+
+    usage: limits.Usage
+    is_resumed: bool
+
+
+def limit_banner(member: Member, now: datetime) -> LimitBanner | None:
     """What everybody (used up) or the administrators (nearly) must know on every page; None is nothing.
 
     A workspace without a limit costs no question, one far from it a single one.
@@ -28,7 +36,14 @@ def limit_banner(member: Member, now: datetime) -> limits.Usage | None:
     if limit is None or not plans.is_near(allowances.used_today(member.workspace_id, now), limit):
         return None
     usage = limits.usage(member.workspace)
-    return usage if usage.is_exhausted or member.is_admin else None
+    if not (usage.is_exhausted or member.is_admin):
+        return None
+    return LimitBanner(usage, is_resumed(member.workspace))
+
+
+def is_resumed(workspace: Workspace) -> bool:
+    """Does what is over the limit wait and leave by itself? Else it becomes Delivery Failed."""
+    return bool(parameters.value(workspace.pk, plans.AUTO_RESUME))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods
 
 from postroom.flows import limit_requests, limits
 from postroom.web.limit_forms import AskForm
-from postroom.web.limits_shown import factors_shown, requests_of
+from postroom.web.limits_shown import factors_shown, is_resumed, requests_of
 from postroom.web.membership import MemberRequest, for_members
 from postroom.workspaces import plans
 from postroom.workspaces.models import Workspace
@@ -31,7 +31,8 @@ def limit(request: MemberRequest) -> HttpResponse:
     form = AskForm(request.POST or None, limit=plans.limit_of(here))
     if form.is_valid() and _asked(request, form):
         return redirect("limit")
-    context = {"usage": limits.usage(here), "form": form, **_requests(request, here)}
+    context: dict[str, Any] = {"usage": limits.usage(here), "is_resumed": is_resumed(here), "form": form}
+    context |= _requests(request, here)
     return render(request, "postroom/settings/limit.html", context, status=422 if form.errors else 200)
 
 
