@@ -219,7 +219,7 @@ def test_what_cannot_work_is_refused_in_words(people: Cast, as_admin: Client) ->
         ({"from_filter": "not a domain!"}, "FROM Filtering cannot be read"),
         ({"host": "https://smtp.example.com"}, "like smtp.example.com"),
         ({"authentication": "certificate"}, "as PEM texts"),
-        ({"oauth_client_id": "x"}, "Enter all of them anew"),
+        ({"oauth_client_id": "x"}, "This is needed, too"),
         ({"connection_limit": "0"}, "from 1 to"),
     ):
         answer = as_admin.post(reverse("new_server"), {**FILLED, **change})

@@ -25,6 +25,7 @@ from postroom.wire.reply import Reply
 PROBE_TIMEOUTS = Timeouts(connect=10, greeting=10, command=10, tls=10, quit=2)
 EXPIRES_SOON = timedelta(days=14)
 SAID_CHARACTERS = 200
+SHORTEST_HIDDEN = 5
 _RELAYING = re.compile(r"\brelay(?:ing)?\b.*\b(?:denied|not|prohibited)\b|\bnot\b.*\brelay\b", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/=]{16,}")  # credentials, should a server repeat them
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
@@ -200,8 +201,11 @@ class _Probing:
         return replace(found, said=self._clean(found.said), seconds=clock() - started)
 
     def _clean(self, said: str) -> str:
-        """One short line, without what we logged in with should the server repeat it."""
-        if self.relay.password:
+        """One short line, without the password should the server repeat it.
+
+        One of a few letters stays: taking it out of every word it is in would tell it.
+        """
+        if len(self.relay.password) >= SHORTEST_HIDDEN:
             said = said.replace(self.relay.password, "…")
         return one_line(said)[:SAID_CHARACTERS]
 

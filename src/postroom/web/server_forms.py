@@ -183,7 +183,7 @@ class PersonalServerForm(LimitsForm):
         if any(cleaned.get(name) for name in OAUTH):
             for name in needed:
                 if not cleaned.get(name) and name not in self.errors:
-                    self.add_error(name, _("Enter all of them anew: what is stored is never shown."))
+                    self.add_error(name, _("This is needed, too: the access is entered as a whole."))
         return cleaned
 
     def filled(self) -> MailServer:
