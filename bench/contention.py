@@ -1,6 +1,6 @@
 """Everybody writes into one SQLite file: how long each of them waits, and that nobody is turned away.
 
-usage: python bench/contention.py [--seconds 60]
+usage: python -m bench.contention [--seconds 60]
 
 In one process, as under `postroom up`: an engine that drains the lanes of four servers, the SMTP listener
 with its front door, threads that post as the pages do, and one that fills the lanes. Beside it, in processes
@@ -298,6 +298,7 @@ def _open_installation(folder: Path, port: int) -> str:
     os.environ["RELAY_URL"] = f"smtp://127.0.0.1:{port}"
     os.environ["DJANGO_SETTINGS_MODULE"] = "postroom_server.settings"
     os.environ["DATABASE_URL"] = ""
+    os.environ["POSTROOM_DEFAULT_PLAN"] = "unlimited"
     import django
 
     django.setup()

@@ -12,7 +12,7 @@ from postroom.conversations.models import Contact, Record
 from postroom.flows.founding import found_workspace
 from postroom.flows.recording import contact_for, put_record
 from postroom.workspaces import logins
-from postroom.workspaces.models import Channel, MailDomain, Member, Role, Workspace
+from postroom.workspaces.models import Channel, MailDomain, Member, Plan, Role, Workspace
 
 PASSWORD = "a password for the tests"  # nobody else's
 
@@ -50,6 +50,8 @@ def cast(slug: str = "demo") -> Cast:
         password=PASSWORD,
     )
     workspace, olga = founded.workspace, founded.member
+    workspace.plan = Plan.UNLIMITED  # what is about limits sets one
+    workspace.save(update_fields=["plan"])
     Member.objects.filter(pk=olga.pk).update(channel=Channel.POSTROOM)
     olga.refresh_from_db()
     ana = join(workspace, f"ana@{slug}.example", "Ana Pop")

@@ -60,6 +60,12 @@ SETTINGS = (
     ),
     Setting("POSTROOM_BASE_URL", "", "The address people open; empty means http:// and POSTROOM_HTTP."),
     Setting("POSTROOM_MAIL_DOMAIN", "postroom.localhost", "Workspaces get the mail domain <slug>.<this>."),
+    Setting(
+        "POSTROOM_DEFAULT_PLAN",
+        "paid",
+        "The plan of new workspaces; it decides how many emails a day the relay takes from one.",
+        choices=("paid", "one_app_free", "trial", "migrating", "unlimited"),
+    ),
     Setting("POSTROOM_INSTANCE_ID", "", "Names this installation; set it where the data folder moves about."),
     Setting(
         "POSTROOM_CAPTURE",

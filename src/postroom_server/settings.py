@@ -18,6 +18,7 @@ POSTROOM_BASE_URL = CONFIG.base_url
 POSTROOM_MAIL_DOMAIN = CONFIG["POSTROOM_MAIL_DOMAIN"]
 POSTROOM_RELAY_URL = CONFIG["RELAY_URL"]
 POSTROOM_RELAY_FROM_FILTER = CONFIG["RELAY_FROM_FILTER"]
+POSTROOM_DEFAULT_PLAN = CONFIG["POSTROOM_DEFAULT_PLAN"]
 POSTROOM_INSTANCE_ID = CONFIG["POSTROOM_INSTANCE_ID"]
 POSTROOM_CAPTURE = CONFIG["POSTROOM_CAPTURE"]
 POSTROOM_TOKEN_KEYS = {number: secret_keys.derive(key, "tokens") for number, key in KEYS.items()}
@@ -25,7 +26,7 @@ POSTROOM_TOKEN_KEYS = {number: secret_keys.derive(key, "tokens") for number, key
 _newest_first = sorted(KEYS, reverse=True)
 SECRET_KEY = secret_keys.derive(KEYS[_newest_first[0]], "django").hex()
 SECRET_KEY_FALLBACKS = [secret_keys.derive(KEYS[number], "django").hex() for number in _newest_first[1:]]
-POSTROOM_SEALING_KEYS = [secret_keys.derive(KEYS[number], "sealing") for number in _newest_first]
+POSTROOM_SEALING_KEYS = list(secret_keys.sealing_keys(KEYS).values())
 POSTROOM_KEY_CHECKS = [secret_keys.derive(KEYS[number], "check").hex()[:32] for number in _newest_first]
 
 DEBUG = False

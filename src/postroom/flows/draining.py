@@ -107,6 +107,7 @@ class Drain:
     def _take(self, limit: int) -> tuple[Claim, list[Claimed], Mapping[int, Text]]:
         """Runs in the store's thread."""
         got = claiming.claim(self.server.pk, self.lease, limit=limit, after_lane_id=self.last_lane_id)
+        writing_back.tell_of_limits(got)
         emails = writing_back.without_captured(self.lease, got.emails)
         return got, emails, self.copies.load(emails)
 
@@ -240,7 +241,7 @@ class Drain:
         return self.next_at is not None and self.next_at <= writing_back.clock()
 
     def _is_more_due(self, got: Claim) -> bool:
-        return bool(got.emails) and self._is_due()
+        return bool(got.emails or got.failed_message_ids) and self._is_due()
 
 
 def _pools(relay: Relay, feed: OutgoingFeed, limit: int) -> list[Connections]:

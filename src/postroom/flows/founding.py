@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -52,6 +53,7 @@ def found_workspace(
 ) -> Founded:
     """Make a workspace with its mail domain, subtypes, administrator and admin@ address.
 
+    Its plan, and by that its daily limit, is POSTROOM_DEFAULT_PLAN.
     The first administrator of an installation becomes its operator. `admin_address=None` gives the
     placeholder admin@<slug>.<POSTROOM_MAIL_DOMAIN>. Raises RequestRefused for a slug that is taken or
     malformed, AddressError for an address that is none.
@@ -75,7 +77,7 @@ def found_workspace(
 
 
 def _open_workspace(*, name: str, slug: str) -> Workspace:
-    workspace = Workspace(name=name.strip() or slug, slug=slug)
+    workspace = Workspace(name=name.strip() or slug, slug=slug, plan=settings.POSTROOM_DEFAULT_PLAN)
     try:
         workspace.full_clean(validate_unique=False)
         normalise(f"admin@{workspace.subdomain}")

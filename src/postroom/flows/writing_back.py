@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -9,10 +10,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from postroom.conversations.models import Message
+from postroom.conversations.models.records import Stream
 from postroom.diagnostics.events import EventKind, note
+from postroom.flows import limits
 from postroom.flows.telling import tell_failures
 from postroom.outgoing import capturing, holds, settling
-from postroom.outgoing.claiming import Claimed
+from postroom.outgoing.claiming import Claim, Claimed
 from postroom.outgoing.retry import RetryPolicy
 from postroom.outgoing.settling import Ended
 from postroom.workspaces import installation, parameters
@@ -24,10 +27,11 @@ def clock() -> datetime:
     return timezone.now()
 
 
-def policy_of(workspace_id: int) -> RetryPolicy:
-    """The workspace's gaps and deadline, from its System Parameters."""
-    gaps = parameters.value(workspace_id, "mail.retry.gaps_seconds")
-    hours = parameters.value(workspace_id, "mail.retry.deadline_hours")
+def policy_of(workspace_id: int, stream: str) -> RetryPolicy:
+    """The gaps and the deadline of a stream, from the workspace's System Parameters."""
+    bulk = "bulk_" if stream == Stream.BULK else ""
+    gaps = parameters.value(workspace_id, f"mail.retry.{bulk}gaps_seconds")
+    hours = parameters.value(workspace_id, f"mail.retry.{bulk}deadline_hours")
     return RetryPolicy(tuple(gaps), timedelta(hours=hours))
 
 
@@ -54,16 +58,11 @@ def _capture(lease: str, emails: Sequence[Claimed], captures: Mapping[int, Captu
 
 def write_back(lease: str, ended: Sequence[Ended], unsendable: Sequence[tuple[Claimed, str]]) -> None:
     """Settle what a lease's worker brought back, and tell of every new Delivery Failed."""
-    policies: dict[int, RetryPolicy] = {}
-
-    def policy(workspace_id: int) -> RetryPolicy:
-        if workspace_id not in policies:
-            policies[workspace_id] = policy_of(workspace_id)
-        return policies[workspace_id]
-
     failed: set[int] = set()
     if ended:
-        failed |= settling.settle(lease, ended, now=clock(), policy_of=policy).failed_message_ids
+        failed |= settling.settle(
+            lease, ended, now=clock(), policy_of=functools.cache(policy_of)
+        ).failed_message_ids
     if unsendable:
         failed |= settling.give_up(lease, unsendable).failed_message_ids
     tell(failed)
@@ -73,6 +72,12 @@ def tell(message_ids: set[int] | frozenset[int]) -> None:
     """Tell whom it concerns of new failures in these messages."""
     if message_ids:
         tell_failures(Message.objects.filter(pk__in=message_ids))
+
+
+def tell_of_limits(got: Claim) -> None:
+    """Tell whom it concerns that a daily limit is nearly or wholly used up, and what failed because of it."""
+    limits.tell_crossings(got.crossings)
+    tell(got.failed_message_ids)
 
 
 def server_was_reached(server_id: int) -> None:

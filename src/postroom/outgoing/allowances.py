@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
@@ -104,7 +104,7 @@ class Used(NamedTuple):
     """A row that is locked, and how much of its period is used."""
 
     allowance_id: int
-    count: int
+    used_count: int
 
 
 def lock(accounts: Collection[Account]) -> dict[Account, Used]:
@@ -125,20 +125,20 @@ def lock(accounts: Collection[Account]) -> dict[Account, Used]:
 
 def add(counts: Mapping[int, int]) -> None:
     """Change locked rows, by id: add so many to each. One statement."""
+    if is_postgres():
+        changes = "unnest(%s::bigint[], %s::int[]) AS change(key, value)"
+        values: list[Any] = [list(counts), list(counts.values())]
+    else:
+        changes, values = "json_each(%s) AS change", [json.dumps(counts)]
     with connection.cursor() as cursor:
-        if is_postgres():
-            cursor.execute(
-                f"{_ADD} FROM unnest(%s::bigint[], %s::int[]) AS change(id, value)"
-                " WHERE postroom_allowance.id = change.id",
-                [list(counts), list(counts.values())],
-            )
-        else:
-            by_id = " FROM json_each(%s) AS change WHERE id = CAST(change.key AS INTEGER)"
-            cursor.execute(_ADD + by_id, [json.dumps(counts)])
+        cursor.execute(_ADD.format(changes=changes), values)
 
 
-_ADD = """UPDATE postroom_allowance SET used_count =
-    CASE WHEN used_count + value < 0 THEN 0 ELSE used_count + value END"""
+_ADD = """
+    UPDATE postroom_allowance SET used_count = CASE
+        WHEN postroom_allowance.used_count + change.value < 0 THEN 0
+        ELSE postroom_allowance.used_count + change.value END
+    FROM {changes} WHERE postroom_allowance.id = CAST(change.key AS BIGINT)"""
 
 
 def _locked(accounts: Collection[Account]) -> dict[Account, Used]:
@@ -178,7 +178,8 @@ def give_back(places: Iterable[Place]) -> None:
     counts = Counter(account for place in places for account in place.accounts())
     if not counts:
         return
-    add({used.allowance_id: -counts[account] for account, used in _locked(counts).items()})
+    if rows := _locked(counts):
+        add({used.allowance_id: -counts[account] for account, used in rows.items()})
     release_lanes(
         workspace_ids={account.workspace_id for account in counts if account.workspace_id},
         server_ids={account.server_id for account in counts if account.server_id},

@@ -6,27 +6,38 @@ then each gets a share of the claim. All times here are the database's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
-from django.utils.dateparse import parse_datetime
 
 from postroom.conversations.models.records import Stream
+from postroom.outgoing import allowances
+from postroom.outgoing.admitting import Budget, Shares, hold_over, turn_away
+from postroom.outgoing.allowances import Crossing, Place
+from postroom.outgoing.dialects import among, as_date, as_stored, aware, is_postgres, now_sql
 from postroom.outgoing.models import Email
+from postroom.outgoing.queue import EmailQuerySet
+from postroom.outgoing.waiting import WAITING, Waiting, waiting
+
+__all__ = ["Claim", "Claimed", "Waiting", "among", "claim", "release", "share_out", "waiting"]
 
 LEASE_SECONDS = (
     1800  # longer than any answer may take (RFC 5321 §4.5.3.2), since a live worker is never disturbed
 )
+_LEASE = timedelta(seconds=LEASE_SECONDS)
 LONGEST_CLAIM = 500
 CLAIM_OCTETS = 64 * 1024 * 1024
 
 
 class Claimed(NamedTuple):
-    """One Email in hand, as plain values."""
+    """One Email in hand, as plain values.
+
+    `server_name` and `server_id` are of the server that carries it, be it a stand-in. `quota_day` is the day
+    of the daily limit that counts it (None: none does), `is_rated` says whether the server's limits do.
+    """
 
     email_id: int
     workspace_id: int
@@ -43,6 +54,11 @@ class Claimed(NamedTuple):
     is_auto_deleted: bool
     server_name: str
     redirected_to: str = ""
+    server_id: int = 0
+    quota_day: date | None = None
+    leased_until: datetime | None = None
+    is_rated: bool = False
+    throttled_count: int = 0
 
     @property
     def number(self) -> int:
@@ -54,63 +70,64 @@ class Claimed(NamedTuple):
         """Does it go before bulk mail?"""
         return self.stream == Stream.URGENT
 
-
-class Waiting(NamedTuple):
-    """A lane in which Emails wait: when its first one is due, and what keeps it."""
-
-    lane_id: int
-    workspace_id: int
-    server_id: int
-    stream: str
-    held_until: datetime | None
-    is_paused: bool
-    first_due_at: datetime
-
-    def opens_at(self, now: datetime) -> datetime:
-        """When something of it may be claimed: after its hold, and once its first Email is due."""
-        return max(self.first_due_at, self.held_until or now)
+    @property
+    def place(self) -> Place:
+        """What limits counted when it was claimed."""
+        claimed_at = self.leased_until - _LEASE if self.is_rated and self.leased_until else None
+        return Place(self.workspace_id, self.quota_day, self.server_id, claimed_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What was claimed, in the order in which it should leave; when the lanes want to be asked next."""
+    """What was claimed, in the order in which it should leave; when the lanes want to be asked next.
+
+    `crossings` are the workspaces whose daily limit filled up by it; `failed_message_ids` the messages of
+    Emails that failed because it was full.
+    """
 
     emails: tuple[Claimed, ...]
     next_at: datetime | None
     last_lane_id: int
+    crossings: tuple[Crossing, ...] = ()
+    failed_message_ids: frozenset[int] = frozenset()
 
 
-def claim(server_id: int, lease: str, *, limit: int = LONGEST_CLAIM, after_lane_id: int = 0) -> Claim:
-    """Lease up to `limit` due Emails of a server's open lanes; urgent ones first, lanes in turn.
+def claim(
+    server_id: int,
+    lease: str,
+    *,
+    limit: int = LONGEST_CLAIM,
+    after_lane_id: int = 0,
+    now: datetime | None = None,
+) -> Claim:
+    """Lease up to `limit` due Emails of the open lanes a server carries; urgent ones first, lanes in turn.
 
-    `after_lane_id` is the last claim's `last_lane_id`: with more lanes than places the turn goes on there.
+    Never more than the workspaces' daily limits and the server's own limits leave; their places are reserved
+    in the same transaction. `after_lane_id` is the last claim's `last_lane_id`: with more lanes than places
+    the turn goes on there. `now` None is the database's time.
     """
     limit = min(limit, LONGEST_CLAIM)
     with transaction.atomic():
-        now, lanes = waiting(server_id)
-        shares = share_out([lane for lane in lanes if _is_ready(lane, now)], limit, after_lane_id)
-        email_ids = _lease(shares, lease, now) if shares else []
-        emails = _fitting(_values(email_ids), lease)
-    last_lane_id = shares[-1][0] if len(shares) >= limit else 0
-    return Claim(tuple(_in_turn(emails)), next_at(lanes, now), last_lane_id)
-
-
-def waiting(server_id: int | None = None) -> tuple[datetime, list[Waiting]]:
-    """The database's time, and the lanes (of a server) with Emails waiting. Costs per lane, not per Email."""
-    with connection.cursor() as cursor:
-        cursor.execute(_waiting_sql(), [server_id, server_id])
-        rows = cursor.fetchall()
-        cursor.execute(f"SELECT {_now()}", [])
-        now = _aware(cursor.fetchone()[0])
-    lanes = [Waiting._make([*row[:4], _aware(row[4]), row[5], _aware(row[6])]) for row in rows]
-    assert now is not None
-    return now, lanes
+        now, lanes = waiting(server_id, now=now)
+        ready = [lane for lane in lanes if lane.is_ready(now)]
+        wanted = share_out(ready, limit, after_lane_id)
+        budget = Budget(_named_in(wanted, ready), now)
+        if budget.places is not None and budget.places < limit:
+            limit = budget.places
+            wanted = share_out(ready, limit, after_lane_id)
+        emails = _values(_lease(budget.clip(wanted), lease, budget))
+        crossings = budget.count([email.workspace_id for email in emails])
+        failed, held = turn_away(budget), hold_over(budget)
+        emails = _fitting(emails, lease)
+    last_lane_id = wanted[-1][0] if wanted and len(wanted) >= limit else 0
+    lanes = [lane._replace(held_until=held.get(lane.lane_id, lane.held_until)) for lane in lanes]
+    return Claim(tuple(_in_turn(emails)), next_at(lanes, now), last_lane_id, crossings, failed)
 
 
 def due_server_ids() -> list[int]:
     """The servers that have something due in an open lane."""
     now, lanes = waiting()
-    return sorted({lane.server_id for lane in lanes if _is_ready(lane, now)})
+    return sorted({lane.server_id for lane in lanes if lane.is_ready(now)})
 
 
 def next_at(lanes: Iterable[Waiting], now: datetime) -> datetime | None:
@@ -127,9 +144,24 @@ def share_out(lanes: Sequence[Waiting], limit: int, after_lane_id: int = 0) -> l
 
 
 def release(lease: str, email_ids: Sequence[int], *, is_shown: bool = False) -> None:
-    """Give Emails back untouched: due as they were. `is_shown` puts them on the queue page."""
+    """Give Emails back untouched, and the places that limits kept for them: due as they were.
+
+    `is_shown` puts them on the queue page.
+    """
+    if not email_ids:
+        return
     shown = {"is_listed": True} if is_shown else {}
-    Email.objects.filter(pk__in=email_ids, lease=lease).update(lease="", leased_until=None, **shown)
+    with transaction.atomic():
+        ours = Email.objects.filter(pk__in=email_ids, lease=lease)
+        places = _places(ours)
+        ours.update(lease="", leased_until=None, quota_day=None, **shown)
+        allowances.give_back(places)
+
+
+def _places(emails: EmailQuerySet) -> list[Place]:
+    """What limits counted of these Emails; they are locked until the transaction ends."""
+    email_ids = list(emails.select_for_update().order_by("pk").values_list("pk", flat=True))
+    return [email.place for email in _values(email_ids)]
 
 
 def held_under(lease: str) -> list[Claimed]:
@@ -141,15 +173,16 @@ def leases() -> list[tuple[str, bool]]:
     """Every lease in the table, and whether its time is over."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT lease, MAX(leased_until) < {_now()} FROM postroom_email"
+            f"SELECT lease, MAX(leased_until) < {now_sql()} FROM postroom_email"
             " WHERE NOT (lease = '') GROUP BY lease",
             [],
         )
         return [(lease, bool(is_over)) for lease, is_over in cursor.fetchall()]
 
 
-def _is_ready(lane: Waiting, now: datetime) -> bool:
-    return not lane.is_paused and lane.opens_at(now) <= now
+def _named_in(shares: Shares, lanes: Sequence[Waiting]) -> list[Waiting]:
+    named = {lane_id for lane_id, _ in shares}
+    return [lane for lane in lanes if lane.lane_id in named]
 
 
 def _evenly(lane_ids: list[int], places: int, after_lane_id: int) -> list[tuple[int, int]]:
@@ -179,7 +212,13 @@ def _claimed(condition: str, value: Any) -> list[Claimed]:
     with connection.cursor() as cursor:
         cursor.execute(f"{_CLAIMED} WHERE {condition} ORDER BY e.due_at, e.id", [value])
         rows = cursor.fetchall()
-    return [Claimed._make([*row[:10], _aware(row[10]), row[11], bool(row[12]), *row[13:]]) for row in rows]
+    return [_claimed_of(list(row)) for row in rows]
+
+
+def _claimed_of(row: list[Any]) -> Claimed:
+    row[10], row[17], row[16] = aware(row[10]), aware(row[17]), as_date(row[16])
+    row[12], row[18] = bool(row[12]), bool(row[18])
+    return Claimed._make(row)
 
 
 def _fitting(emails: list[Claimed], lease: str) -> list[Claimed]:
@@ -193,90 +232,57 @@ def _fitting(emails: list[Claimed], lease: str) -> list[Claimed]:
     return emails
 
 
-# Two dialects of the same statements.
-
-_WAITING = "state = 'outgoing' AND lease = ''"
 _CLAIMED = """
     SELECT e.id, e.workspace_id, e.message_id, e.rendition_id, rendition.size, e.lane_id, address.addr_spec,
         contact.name, e.attempt_count, e.uncertain_count, e.first_attempt_at, lane.stream,
-        message.is_auto_deleted, server.name, e.redirected_to
+        message.is_auto_deleted, carrier.name, e.redirected_to, carrier.id, e.quota_day, e.leased_until,
+        COALESCE(carrier.limit_per_minute, carrier.limit_per_hour, carrier.limit_per_day) IS NOT NULL,
+        e.throttled_count
     FROM postroom_email e
     JOIN postroom_message message ON message.id = e.message_id
     JOIN postroom_address address ON address.id = e.address_id
     JOIN postroom_lane lane ON lane.id = e.lane_id
-    JOIN postroom_mailserver server ON server.id = lane.server_id
+    JOIN postroom_mailserver carrier ON carrier.id = COALESCE(lane.via_id, lane.server_id)
     LEFT JOIN postroom_rendition rendition ON rendition.id = e.rendition_id
     LEFT JOIN postroom_contact contact ON contact.id = e.contact_id"""
 
 
-def among(column: str, numbers: Sequence[int]) -> tuple[str, Any]:
-    """A condition that a column is one of these numbers, as one parameter however many they are."""
-    if _is_postgres():
-        return f"{column} = ANY(%s)", list(numbers)
-    return f"{column} IN (SELECT value FROM json_each(%s))", json.dumps(numbers)
+# Two dialects of the same statement.
 
 
-def _now() -> str:
-    return "statement_timestamp()" if _is_postgres() else "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
-
-
-def _is_postgres() -> bool:
-    return connection.vendor == "postgresql"
-
-
-def _waiting_sql() -> str:
-    return f"""
-        WITH RECURSIVE hop(lane_id) AS (
-            SELECT (SELECT MIN(lane_id) FROM postroom_email WHERE {_WAITING})
-            UNION ALL
-            SELECT (SELECT MIN(e.lane_id) FROM postroom_email e WHERE {_WAITING} AND e.lane_id > hop.lane_id)
-            FROM hop WHERE hop.lane_id IS NOT NULL
-        )
-        SELECT lane.id, lane.workspace_id, lane.server_id, lane.stream, lane.held_until, lane.is_paused,
-            (SELECT MIN(due_at) FROM postroom_email WHERE lane_id = lane.id AND {_WAITING})
-        FROM hop JOIN postroom_lane lane ON lane.id = hop.lane_id
-        WHERE %s IS NULL OR lane.server_id = %s
-        """
-
-
-def _lease(shares: list[tuple[int, int]], lease: str, now: datetime) -> list[int]:
-    in_dialect = _lease_on_postgres if _is_postgres() else _lease_on_sqlite
+def _lease(shares: Shares, lease: str, budget: Budget) -> list[int]:
+    """Take what these shares give; what the daily limit counts is marked with its day."""
+    if not shares:
+        return []
+    lanes, lane_ids = among("lane_id", budget.counted_lane_ids)
+    day = f"CASE WHEN {lanes} THEN %s ELSE NULL END" if budget.counted_lane_ids else "NULL"
+    values = [lane_ids, budget.day] if budget.counted_lane_ids else []
+    written = f"UPDATE postroom_email SET lease = %s, leased_until = %s, quota_day = {day}"
+    values = [lease, as_stored(budget.now + _LEASE), *values]
+    in_dialect = _lease_on_postgres if is_postgres() else _lease_on_sqlite
     with connection.cursor() as cursor:
-        cursor.execute(*in_dialect(shares, lease, now))
+        cursor.execute(*in_dialect(shares, as_stored(budget.now), written, values))
         return [row[0] for row in cursor.fetchall()]
 
 
-def _lease_on_postgres(shares: list[tuple[int, int]], lease: str, _: datetime) -> tuple[str, list[Any]]:
+def _lease_on_postgres(shares: Shares, now: Any, written: str, values: list[Any]) -> tuple[str, list[Any]]:
     statement = f"""
         WITH picked AS MATERIALIZED (
             SELECT due.id FROM unnest(%s::bigint[], %s::int[]) AS share(lane_id, places)
             CROSS JOIN LATERAL (
                 SELECT id FROM postroom_email
-                WHERE lane_id = share.lane_id AND {_WAITING} AND due_at <= {_now()}
+                WHERE lane_id = share.lane_id AND {WAITING} AND due_at <= %s
                 ORDER BY due_at, id LIMIT share.places FOR UPDATE SKIP LOCKED
             ) AS due
         )
-        UPDATE postroom_email SET lease = %s, leased_until = {_now()} + interval '{LEASE_SECONDS} seconds'
-        FROM picked WHERE postroom_email.id = picked.id RETURNING postroom_email.id
+        {written} FROM picked WHERE postroom_email.id = picked.id RETURNING postroom_email.id
         """
     lane_ids, places = zip(*shares, strict=True)
-    return statement, [list(lane_ids), list(places), lease]
+    return statement, [list(lane_ids), list(places), now, *values]
 
 
-def _lease_on_sqlite(shares: list[tuple[int, int]], lease: str, now: datetime) -> tuple[str, list[Any]]:
-    one = f"""SELECT id FROM (SELECT id FROM postroom_email WHERE lane_id = %s AND {_WAITING} AND due_at <= %s
+def _lease_on_sqlite(shares: Shares, now: Any, written: str, values: list[Any]) -> tuple[str, list[Any]]:
+    one = f"""SELECT id FROM (SELECT id FROM postroom_email WHERE lane_id = %s AND {WAITING} AND due_at <= %s
         ORDER BY due_at, id LIMIT %s)"""
-    statement = f"""
-        UPDATE postroom_email SET lease = %s,
-            leased_until = STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '+{LEASE_SECONDS} seconds')
-        WHERE id IN ({" UNION ALL ".join([one] * len(shares))}) RETURNING id
-        """
-    now_text = connection.ops.adapt_datetimefield_value(now)
-    return statement, [lease, *(value for lane_id, places in shares for value in (lane_id, now_text, places))]
-
-
-def _aware(value: Any) -> Any:
-    """A time as the database gives it in a bare statement: text on SQLite."""
-    if isinstance(value, str):
-        value = parse_datetime(value)
-    return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
+    statement = f"{written} WHERE id IN ({' UNION ALL '.join([one] * len(shares))}) RETURNING id"
+    return statement, [*values, *(value for lane_id, places in shares for value in (lane_id, now, places))]

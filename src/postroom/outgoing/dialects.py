@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from django.db import connection
@@ -46,3 +46,8 @@ def aware(value: Any) -> Any:
     if isinstance(value, str):
         value = parse_datetime(value)
     return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def as_date(value: Any) -> date | None:
+    """A date as a bare statement gives it: text on SQLite."""
+    return date.fromisoformat(value) if isinstance(value, str) else value

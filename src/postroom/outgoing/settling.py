@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -15,19 +15,21 @@ from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
-from postroom.outgoing import tallies
-from postroom.outgoing.claiming import Claimed, among
+from postroom.outgoing import allowances, tallies
+from postroom.outgoing.allowances import Place
+from postroom.outgoing.claiming import Claimed
+from postroom.outgoing.dialects import among, as_stored
 from postroom.outgoing.models import Attempt, Email, FailureKind, State
-from postroom.outgoing.retry import History, RetryPolicy, Verdict, verdict_on, words_of
+from postroom.outgoing.retry import History, PolicyOf, Verdict, verdict_on, words_of
 from postroom.outgoing.tallies import Move
-from postroom.wire.reply import Outcome, Reply
+from postroom.wire.reply import Outcome, Reply, is_throttling
 
 _REMOTE_ID = re.compile(
     r"queued as <?([^\s<>;]{1,120})|\bid=<?([^\s<>;]{1,120})|^Ok:? ([0-9A-Za-z-]{16,120})$", re.I
 )
 _ATTEMPT_COLUMNS = (
     "workspace_id", "email_id", "number", "at", "addr_spec", "server_name", "reverse_path", "remote_id",
-    "outcome", "code", "enhanced", "text", "seconds", "is_tls",
+    "outcome", "code", "enhanced", "text", "seconds", "is_tls", "is_unverified",
 )  # fmt: skip
 _ROWS_A_STATEMENT = 40
 
@@ -41,6 +43,12 @@ class Ended(NamedTuple):
     reverse_path: str = ""
     seconds: float = 0.0
     was_tls: bool = False
+    is_unverified: bool = False
+
+    @property
+    def is_throttling(self) -> bool:
+        """Did the server ask for a slower pace?"""
+        return self.outcome is Outcome.DEFERRED and self.reply is not None and is_throttling(self.reply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +69,9 @@ def settle(
     ended: Sequence[Ended],
     *,
     now: datetime,
-    policy_of: Callable[[int], RetryPolicy],
+    policy_of: PolicyOf,
 ) -> Settlement:
-    """Write the outcomes that a lease's worker brought back. `policy_of` gives a workspace's retry policy."""
+    """Write the outcomes that a lease's worker brought back. `policy_of` gives a stream's retry policy."""
     with transaction.atomic():
         ours = _still_under(lease, [each.email.email_id for each in ended])
         judged = [
@@ -75,6 +83,7 @@ def settle(
         tallies.move(
             Move(e.email.message_id, State.OUTGOING, v.state) for e, v in judged if v.state != State.OUTGOING
         )
+        allowances.give_back(_attempted(e.email) for e, _ in judged if e.outcome not in _CONSUMES)
     return Settlement(len(judged), _failed(judged))
 
 
@@ -89,9 +98,10 @@ def give_up(lease: str, unsendable: Sequence[tuple[Claimed, str]]) -> Settlement
                 failure_kind=FailureKind.INVALID,
                 failure_text=reason,
                 is_listed=True,
-                **_FREE,
+                **_UNUSED,
             )
         tallies.move(Move(email.message_id, State.OUTGOING, State.FAILED) for email, _ in mine)
+        allowances.give_back(email.place for email, _ in mine)
     return Settlement(len(mine), frozenset(email.message_id for email, _ in mine))
 
 
@@ -102,14 +112,21 @@ def capture(lease: str, emails: Sequence[Claimed]) -> dict[int, int]:
     """
     ours = _still_under(lease, [email.email_id for email in emails])
     Email.objects.filter(pk__in=ours).update(
-        state=State.CANCELLED, cancelled_because="captured", is_listed=True, **_FREE
+        state=State.CANCELLED, cancelled_because="captured", is_listed=True, **_UNUSED
     )
+    allowances.give_back(email.place for email in emails if email.email_id in ours)
     mine = [email.message_id for email in emails if email.email_id in ours]
     tallies.move(Move(message_id, State.OUTGOING, State.CANCELLED) for message_id in mine)
     return {message_id: mine.count(message_id) for message_id in sorted(set(mine))}
 
 
-_FREE = {"lease": "", "leased_until": None}
+_UNUSED = {"lease": "", "leased_until": None, "quota_day": None}
+_CONSUMES = (Outcome.ACCEPTED, Outcome.UNCERTAIN)
+
+
+def _attempted(email: Claimed) -> Place:
+    """What an attempt that failed gives back: the workspace's day, but not that its server was asked."""
+    return email.place._replace(claimed_at=None)
 
 
 def _still_under(lease: str, email_ids: list[int]) -> set[int]:
@@ -129,13 +146,22 @@ def _still_under(lease: str, email_ids: list[int]) -> set[int]:
 _ACCEPTED = Verdict(State.SENT)
 
 
-def _judge(ended: Ended, policy_of: Callable[[int], RetryPolicy], now: datetime) -> Verdict:
+def _judge(ended: Ended, policy_of: PolicyOf, now: datetime) -> Verdict:
     if ended.outcome is Outcome.ACCEPTED:
         return _ACCEPTED
     email = ended.email
-    history = History(email.attempt_count, email.uncertain_count, email.first_attempt_at, email.is_urgent)
+    history = History(
+        email.attempt_count,
+        email.uncertain_count,
+        email.first_attempt_at,
+        email.is_urgent,
+        email.throttled_count,
+    )
+    policy = policy_of(email.workspace_id, email.stream)
     jitter = random.uniform(-1, 1)
-    return verdict_on(ended.outcome, history, policy_of(email.workspace_id), now=now, jitter=jitter)
+    return verdict_on(
+        ended.outcome, history, policy, now=now, jitter=jitter, is_throttling=ended.is_throttling
+    )
 
 
 def _failed(judged: Iterable[_Judged]) -> frozenset[int]:
@@ -148,7 +174,7 @@ _SENT = """UPDATE postroom_email SET state = 'sent', sent_at = %s, attempt_count
 
 def _write_sent(sent: Sequence[Claimed], now: datetime) -> None:
     """Sent: two statements at most. What is deleted when sent leaves the queue page."""
-    at = _as_stored(now)
+    at = as_stored(now)
     for is_auto_deleted in (False, True):
         email_ids = [email.email_id for email in sent if email.is_auto_deleted is is_auto_deleted]
         hidden = ", is_listed = FALSE" if is_auto_deleted else ""
@@ -159,8 +185,8 @@ def _write_sent(sent: Sequence[Claimed], now: datetime) -> None:
 
 
 _UPDATE = """UPDATE postroom_email SET state = %s, failure_kind = %s, failure_text = %s, due_at = %s,
-    uncertain_count = uncertain_count + %s, attempt_count = attempt_count + 1, first_attempt_at = %s,
-    is_listed = %s, lease = '', leased_until = NULL WHERE id = %s"""
+    uncertain_count = uncertain_count + %s, throttled_count = throttled_count + %s,
+    attempt_count = attempt_count + 1, first_attempt_at = %s, is_listed = %s, lease = '', leased_until = NULL, quota_day = %s WHERE id = %s"""
 
 
 def _write_others(judged: Sequence[_Judged], now: datetime) -> None:
@@ -170,10 +196,12 @@ def _write_others(judged: Sequence[_Judged], now: datetime) -> None:
             str(verdict.state),
             str(verdict.failure_kind),
             words_of(ended.reply),
-            _as_stored(verdict.due_at or now),
+            as_stored(verdict.due_at or now),
             int(verdict.is_uncertain),
-            _as_stored(ended.email.first_attempt_at or now),
+            int(verdict.is_throttled),
+            as_stored(ended.email.first_attempt_at or now),
             True,
+            ended.email.quota_day if ended.outcome in _CONSUMES else None,
             ended.email.email_id,
         )
         for ended, verdict in judged
@@ -184,7 +212,7 @@ def _write_others(judged: Sequence[_Judged], now: datetime) -> None:
 
 
 def _write_attempts(ended: Sequence[Ended], now: datetime) -> None:
-    at = _as_stored(now)
+    at = as_stored(now)
     rows = [_attempt(each, at) for each in ended]
     table, columns = Attempt._meta.db_table, ", ".join(_ATTEMPT_COLUMNS)
     if not rows:
@@ -204,19 +232,14 @@ def _write_attempts(ended: Sequence[Ended], now: datetime) -> None:
             cursor.execute(statement, list(chain.from_iterable(some)))
 
 
-def _as_stored(time: datetime) -> Any:
-    """A time as a bare statement of this database takes it."""
-    return time if connection.vendor == "postgresql" else connection.ops.adapt_datetimefield_value(time)
-
-
 def _attempt(ended: Ended, at: Any) -> tuple[Any, ...]:
-    email, outcome, reply, reverse_path, seconds, was_tls = ended
+    email, outcome, reply, reverse_path, seconds, was_tls, is_unverified = ended
     code, enhanced, text = (reply.code, str(reply.enhanced or ""), reply.text) if reply else (None, "", "")
     remote_id = remote_id_of(text) if outcome is Outcome.ACCEPTED else ""
     to = email.redirected_to or email.addr_spec
     return (
         email.workspace_id, email.email_id, email.number, at, to, email.server_name, reverse_path,
-        remote_id, str(outcome), code, enhanced, text.replace("\0", ""), seconds, was_tls,
+        remote_id, str(outcome), code, enhanced, text.replace("\0", ""), seconds, was_tls, is_unverified,
     )  # fmt: skip
 
 

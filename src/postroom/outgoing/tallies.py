@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from django.db import connection
 
-from postroom.outgoing.claiming import among
+from postroom.outgoing.dialects import among
 from postroom.outgoing.models import State, Tally
 
 IGNORED = "ignored"

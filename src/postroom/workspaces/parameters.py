@@ -16,12 +16,14 @@ from postroom.workspaces.refusals import RequestRefused
 class Parameter:
     """One thing that can be set: its default as text, how text is read, and what it is for.
 
-    `parse` raises ValueError for text that it cannot read.
+    `parse` raises ValueError for text that it cannot read. `follows` names the parameter whose value holds
+    as long as this one is not set; `default` is then that one's.
     """
 
     default: str
     parse: Callable[[str], Any]
     purpose: str | Promise
+    follows: str = ""
 
 
 def _positive(text: str) -> int:
@@ -60,6 +62,18 @@ KNOWN: Mapping[str, Parameter] = {
         _positive,
         gettext_lazy("Hours after the first attempt when an email counts as Delivery Failed."),
     ),
+    "mail.retry.bulk_gaps_seconds": Parameter(
+        "60,300,900,1800,3600",
+        _gaps,
+        gettext_lazy("The same seconds for bulk mail; if not set, those of urgent mail."),
+        follows="mail.retry.gaps_seconds",
+    ),
+    "mail.retry.bulk_deadline_hours": Parameter(
+        "48",
+        _positive,
+        gettext_lazy("The same hours for bulk mail; if not set, those of urgent mail."),
+        follows="mail.retry.deadline_hours",
+    ),
     "mail.default.max_size_megabytes": Parameter(
         "10",
         _positive,
@@ -92,12 +106,14 @@ def value(workspace_id: int, key: str) -> Any:
 
     A stored text that cannot be read any more counts as not set. Raises KeyError for an unknown key.
     """
+    stored = SystemParameter.objects.filter(workspace_id=workspace_id, key=key)
+    text, followed = stored.values_list("value", flat=True).first(), KNOWN[key].follows
+    return value(workspace_id, followed) if text is None and followed else read(key, text)
+
+
+def read(key: str, text: str | None) -> Any:
+    """What a stored text (None: nothing is set) stands for, as `value` gives it."""
     parameter = KNOWN[key]
-    text = (
-        SystemParameter.objects.filter(workspace_id=workspace_id, key=key)
-        .values_list("value", flat=True)
-        .first()
-    )
     try:
         return parameter.parse(parameter.default if text is None else text)
     except ValueError:
