@@ -195,8 +195,9 @@ def test_what_was_signed_and_not_sent_is_given_back(people: Cast, settings: Any)
     async def story() -> None:
         async with relay(settings) as door:
             draining = asyncio.create_task(sending.drain(lane))
-            while not door.asked:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(20):
+                while not door.asked and not draining.done():
+                    await asyncio.sleep(0.01)
             draining.cancel()
             door.gate.set()
             with pytest.raises(asyncio.CancelledError):

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from postroom.conversations import storage
 from postroom.engine import LaneKind
-from postroom.flows import scheduling, sending
+from postroom.flows import scheduling, sending, signing_keys
 from postroom.incoming.models import ReceivedState, SpooledMail
 from postroom.outgoing.capturing import SECRET_LAYOUT
 from postroom.outgoing.models import Email, Rendition, State
@@ -44,6 +44,7 @@ def _tidy() -> None:
         drop_secrets()
         drop_requests()
         scheduling.forget_settled()
+        signing_keys.retire_due()
         move_spooled()  # last, because a full disk stops it, and the others make room
     finally:
         connections.close_all()
