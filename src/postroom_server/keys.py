@@ -1,15 +1,18 @@
 """The installation's secret keys: made once, kept outside the database, numbered for rotation."""
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from postroom_server import folder
 from postroom_server.config import Config, ConfigError
 
 FILE_NAME = "secret.key"
+LAST_NUMBER = 255
 
 
 def load_or_make(config: Config) -> Mapping[int, bytes]:
@@ -32,13 +35,10 @@ def load_or_make(config: Config) -> Mapping[int, bytes]:
 
 def parse(text: str) -> Mapping[int, bytes]:
     """Read `number:key` lines (or one bare key, which is number 1)."""
-    lines = [line for line in text.replace(",", "\n").split() if line]
-    if len(lines) == 1 and ":" not in lines[0]:
-        lines = [f"1:{lines[0]}"]
     keys: dict[int, bytes] = {}
-    for line in lines:
+    for line in _lines(text):
         number, _, secret = line.partition(":")
-        if not number.isdigit() or not 1 <= int(number) <= 255 or len(secret) < 32:
+        if not number.isdigit() or not 1 <= int(number) <= LAST_NUMBER or len(secret) < 32:
             raise ConfigError(
                 "A key is a line NUMBER:SECRET; the number is 1 to 255, the secret has 32 characters or more."
             )
@@ -46,6 +46,33 @@ def parse(text: str) -> Mapping[int, bytes]:
     if not keys:
         raise ConfigError("The secret key is empty. Restore it, or remove the setting to have one made.")
     return keys
+
+
+def sealing_keys(keys: Mapping[int, bytes]) -> dict[int, bytes]:
+    """The keys that seal secrets in the database, by number, newest first."""
+    return {number: derive(keys[number], "sealing") for number in sorted(keys, reverse=True)}
+
+
+def add_next(config: Config) -> int:
+    """Add the next numbered line to `secret.key` and return its number; from the next start on it signs.
+
+    The file is replaced as a whole, so that it is there with all its lines whatever happens. Raises
+    ConfigError if the keys are not in that file, where nobody but their keeper can add one.
+    """
+    if config["POSTROOM_SECRET_KEY"]:
+        raise ConfigError(
+            "The keys come from POSTROOM_SECRET_KEY, so a new one is added there: write 1:OLD,2:NEW with the "
+            "old key and 64 new random characters. Then start Postroom again and run "
+            "`postroom secret reseal`."
+        )
+    path = (folder.prepare(config) / FILE_NAME).resolve()
+    with _alone_in(path.parent):
+        keys = parse(path.read_text("ascii"))
+        number = max(keys) + 1
+        if number > LAST_NUMBER:
+            raise ConfigError(f"{path} has a line {LAST_NUMBER}, the last number there is. Keep it as it is.")
+        _replace(path, [*_lines(path.read_text("ascii")), f"{number}:{secrets.token_hex(32)}"])
+    return number
 
 
 def derive(key: bytes, purpose: str) -> bytes:
@@ -70,3 +97,31 @@ def _make(path: Path) -> None:
         file.write(f"1:{secrets.token_hex(32)}\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _lines(text: str) -> list[str]:
+    lines = text.replace(",", "\n").split()
+    return [f"1:{lines[0]}"] if len(lines) == 1 and ":" not in lines[0] else lines
+
+
+@contextlib.contextmanager
+def _alone_in(place: Path) -> Iterator[None]:
+    """Nobody else changes the keys meanwhile; whoever else wants to waits."""
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, lines: Sequence[str]) -> None:
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)  # of a rotation that was cut off before it counted
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write("".join(f"{line}\n" for line in lines))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)

@@ -224,9 +224,11 @@ def test_a_secret_that_was_not_read_stays_what_it_was(people: Cast) -> None:
 
 def test_operators_set_the_limits_of_the_shared_relay_and_nothing_else(people: Cast) -> None:
     shared = shared_server()
-    put_server(change(shared, limit_per_minute=30, connection_limit=2, host="evil.example"), by=people.olga)
+    put_server(change(shared, limit_per_minute=30, connection_limit=2), by=people.olga)
     now = shared_server()
     assert (now.limit_per_minute, now.connection_limit, now.host) == (30, 2, "")
+    with pytest.raises(RequestRefused, match="only its limits"):
+        put_server(change(shared_server(), host="evil.example"), by=people.olga)
     with pytest.raises(RequestRefused, match="connections"):
         put_server(change(now, connection_limit=0), by=people.olga)
     admin = join(people.workspace, "adam@demo.example", "Adam", Role.ADMIN)

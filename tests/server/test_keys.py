@@ -53,3 +53,57 @@ def test_each_purpose_has_a_key_of_its_own() -> None:
     key = keys.parse(SECRET)[1]
     assert keys.derive(key, "tokens") != keys.derive(key, "django")
     assert len(keys.derive(key, "tokens")) == 32
+
+
+def test_a_rotation_adds_a_line_and_keeps_those_that_are_there(tmp_path: Path) -> None:
+    before = keys.load_or_make(config_for(tmp_path))
+    assert [keys.add_next(config_for(tmp_path)), keys.add_next(config_for(tmp_path))] == [2, 3]
+    after = keys.load_or_make(config_for(tmp_path))
+    assert (sorted(after), after[1]) == ([1, 2, 3], before[1])
+    assert os.stat(tmp_path / "secret.key").st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.key"]
+
+
+def test_a_bare_key_becomes_number_1(tmp_path: Path) -> None:
+    (tmp_path / "secret.key").write_text(f"{SECRET}\n")
+    before = keys.load_or_make(config_for(tmp_path))
+    assert keys.add_next(config_for(tmp_path)) == 2
+    assert keys.load_or_make(config_for(tmp_path))[1] == before[1]
+
+
+def test_a_rotation_that_was_cut_off_leaves_the_keys_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = keys.load_or_make(config_for(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("cut off")))
+        with pytest.raises(OSError, match="cut off"):
+            keys.add_next(config_for(tmp_path))
+    assert keys.load_or_make(config_for(tmp_path)) == before
+    assert keys.add_next(config_for(tmp_path)) == 2
+
+
+def test_a_link_in_the_place_of_the_file_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "its.key").write_text(f"1:{SECRET}\n")
+    (tmp_path / "secret.key").symlink_to(tmp_path / "kept" / "its.key")
+    keys.add_next(config_for(tmp_path))
+    assert (tmp_path / "secret.key").is_symlink()
+    assert sorted(keys.load_or_make(config_for(tmp_path))) == [1, 2]
+
+
+def test_keys_that_somebody_else_keeps_are_not_rotated_here(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="write 1:OLD,2:NEW"):
+        keys.add_next(config_for(tmp_path, POSTROOM_SECRET_KEY=SECRET))
+
+
+def test_after_the_last_number_there_is_no_next(tmp_path: Path) -> None:
+    (tmp_path / "secret.key").write_text(f"255:{SECRET}\n")
+    with pytest.raises(ConfigError, match="the last number"):
+        keys.add_next(config_for(tmp_path))
+
+
+def test_the_newest_key_seals_first(tmp_path: Path) -> None:
+    sealing = keys.sealing_keys({1: b"a" * 32, 3: b"c" * 32, 2: b"b" * 32})
+    assert list(sealing) == [3, 2, 1]
+    assert sealing[1] == keys.derive(b"a" * 32, "sealing")

@@ -16,7 +16,9 @@ from postroom.commands import (
     queue,
     quota,
     records,
+    sealing,
     serve,
+    servers,
     settings,
     target,
     users,
@@ -45,7 +47,9 @@ app.add_typer(queue.app, name="queue")
 app.add_typer(inbound.app, name="inbound")
 app.add_typer(quota.app, name="quota")
 app.add_typer(capturing.app, name="capture")
+app.add_typer(servers.app, name="server")
 app.add_typer(keys.app, name="key")
+app.add_typer(sealing.app, name="secret")
 app.add_typer(parameters.app, name="parameter")
 app.add_typer(settings.app, name="config")
 app.add_typer(target.app, name="target")

@@ -62,7 +62,7 @@ def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None
         print("Nothing there.")
         return
     heads = [column.replace("_", " ").capitalize() for column in columns]
-    cells = [[_cell(row[column]) for column in columns] for row in rows]
+    cells = [[cell(row[column]) for column in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     _make_fit(widths, [not isinstance(rows[0][column], datetime) for column in columns])
     for line in (heads, ["─" * width for width in widths], *cells):
@@ -88,7 +88,8 @@ def _cut(text: str, width: int) -> str:
     return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """One value as people read it, on one line."""
     if value is None or value == "":
         return "–"
     if isinstance(value, bool):

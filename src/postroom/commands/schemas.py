@@ -41,7 +41,7 @@ def _shapes() -> dict[str, Any]:
         users,
         workspaces,
     )
-    from postroom.flows import limit_shapes, shapes
+    from postroom.flows import shapes
 
     return {
         "workspace create": workspaces.FoundedShape,
@@ -59,11 +59,6 @@ def _shapes() -> dict[str, Any]:
         "inbound log": list[shapes.ReceivedShape],
         "inbound repost": shapes.ReceivedShape,
         "inbound feed": inbound.ReplyShape,
-        "quota show": limit_shapes.QuotaShape,
-        "quota set": limit_shapes.QuotaShape,
-        "quota requests": list[limit_shapes.LimitRequestShape],
-        "quota grant": limit_shapes.LimitRequestShape,
-        "quota decline": limit_shapes.LimitRequestShape,
         "explain": explaining.ExplanationShape | explaining.TrailShape,
         "capture status": capturing.CaptureShape,
         "capture on": capturing.CaptureShape,
@@ -77,6 +72,30 @@ def _shapes() -> dict[str, Any]:
         "readyz": settings.ReadinessShape,
         "target list": list[target.TargetMailShape],
         "target show": target.TargetMailShape,
+        **_shapes_of_ways_out(),
+    }
+
+
+def _shapes_of_ways_out() -> dict[str, Any]:
+    from postroom.commands import sealing
+    from postroom.flows import limit_shapes, server_shapes
+
+    return {
+        "quota show": limit_shapes.QuotaShape,
+        "quota set": limit_shapes.QuotaShape,
+        "quota requests": list[limit_shapes.LimitRequestShape],
+        "quota grant": limit_shapes.LimitRequestShape,
+        "quota decline": limit_shapes.LimitRequestShape,
+        "server list": list[server_shapes.ServerShape],
+        "server show": server_shapes.ServerShape,
+        "server add": server_shapes.ServerShape,
+        "server change": server_shapes.ServerShape,
+        "server archive": server_shapes.ServerShape,
+        "server unarchive": server_shapes.ServerShape,
+        "server test": server_shapes.ConnectionTestShape,
+        "secret status": list[sealing.SecretKeyShape],
+        "secret rotate": sealing.RotationShape,
+        "secret reseal": sealing.RotationShape,
     }
 
 

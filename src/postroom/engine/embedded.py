@@ -214,6 +214,15 @@ class Engine:
             self._lock_file = None
 
 
+def is_taken(folder: Path) -> bool:
+    """Does an engine run on this data folder?"""
+    try:
+        _locked(folder / LOCK_NAME).close()
+    except EngineTaken:
+        return True
+    return False
+
+
 def _locked(path: Path) -> IO[str]:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+")

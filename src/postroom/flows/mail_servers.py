@@ -36,8 +36,8 @@ def may_edit(server: MailServer, member: Member) -> bool:
 def put_server(server: MailServer, *, by: Member) -> MailServer:
     """Add a server to the workspace of `by`, or store what was changed of one.
 
-    Of the shared relay only LIMITS are stored. What waits for the server is tried with the new settings at
-    once. Raises RequestRefused, which says what to write instead, and nothing was changed.
+    Of the shared relay only LIMITS can be changed. What waits for the server is tried with the new settings
+    at once. Raises RequestRefused, which says what to write instead, and nothing was changed.
     """
     if server.pk is not None and server.is_shared:
         return _put_shared(server, by)
@@ -131,12 +131,18 @@ def _refuse_other_way(server: MailServer, by: Member) -> None:
     """Nobody leads somebody else's password to another host."""
     if server.pk is None or server.owner_id in (None, by.pk):
         return
-    before = MailServer.objects.get(pk=server.pk)
-    seen = set(CONNECTION) - server.get_deferred_fields()
-    if any(getattr(before, name) != getattr(server, name) for name in seen):
+    if _is_changed(server, set(CONNECTION)):
         raise RequestRefused(
             _("Only %(member)s may change how their personal server is reached.") % {"member": server.owner}
         )
+
+
+def _is_changed(server: MailServer, names: set[str]) -> bool:
+    """Is one of these other than stored? A secret that was not read is not."""
+    before = MailServer.objects.get(pk=server.pk)
+    return any(
+        getattr(before, name) != getattr(server, name) for name in names - server.get_deferred_fields()
+    )
 
 
 def _refuse_twins(server: MailServer) -> None:
@@ -163,6 +169,13 @@ def _refuse_twins(server: MailServer) -> None:
 
 def _put_shared(server: MailServer, by: Member) -> MailServer:
     _refuse_unless_editor(server, by)
+    if _is_changed(server, set(WRITTEN) - set(LIMITS)):
+        raise RequestRefused(
+            _(
+                "The shared relay is set by RELAY_URL and RELAY_FROM_FILTER. Here only its limits can be "
+                "changed."
+            )
+        )
     server_fields.check_limits(server)
     _save(server, by, LIMITS)
     return server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -31,13 +32,24 @@ def unseal(sealed: str) -> str:
         ) from None
 
 
-def is_newest(sealed: str) -> bool:
-    """Was it sealed with the newest key?"""
+def opened_by(sealed: str, keys: Mapping[int, bytes]) -> int | None:
+    """The number of the key that opens a stored secret; None if none of these does."""
+    for number, key in keys.items():
+        try:
+            _box((key,)).decrypt(sealed.encode())
+        except InvalidToken:
+            continue
+        return number
+    return None
+
+
+def reseal(sealed: str, keys: Mapping[int, bytes]) -> str:
+    """The same secret, sealed with the key of the highest number. Raises SealBroken if none opens it."""
+    newest_first = tuple(keys[number] for number in sorted(keys, reverse=True))
     try:
-        _box(_keys()[:1]).decrypt(sealed.encode())
+        return _box(newest_first).rotate(sealed.encode()).decode("ascii")
     except InvalidToken:
-        return False
-    return True
+        raise SealBroken("None of the keys opens this secret.") from None
 
 
 class SealedField(models.TextField):  # type: ignore[type-arg]  # it takes parameters in the stubs only
