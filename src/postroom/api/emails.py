@@ -13,10 +13,10 @@ from postroom.api.once import once
 from postroom.api.paging import DEFAULT_LIMIT, page_of
 from postroom.api.problems import Problem, ProblemShape, not_found
 from postroom.api.records import READ_PROBLEMS, WRITE_PROBLEMS, Limit, octets_in
-from postroom.api.shapes import EmailPage, RawToSubmit
+from postroom.api.shapes import EmailPage, EmailsToMove, RawToSubmit
 from postroom.conversations.models import Message, Record
 from postroom.conversations.models.records import Stream
-from postroom.flows import posting, retrying
+from postroom.flows import leaving_later, posting, retrying
 from postroom.flows.shapes import EmailShape, EmailWithAttemptsShape, MessageShape
 from postroom.flows.showing import (
     emails_of,
@@ -32,6 +32,7 @@ from postroom.workspaces.models import ApiKey
 
 router = Router(tags=["messages"])
 State = Literal["outgoing", "sent", "failed", "cancelled", ""]
+CaptureFilter = Literal["captured", "redirected", ""]
 RAW_BODY = {
     "requestBody": {
         "required": True,
@@ -53,12 +54,35 @@ def get_message(request: HttpRequest, message_id: str) -> MessageShape:
     return shape_of_message(message)
 
 
+@router.patch("/messages/{message_id}", response={200: MessageShape, **WRITE_PROBLEMS})
+def move_emails(request: HttpRequest, message_id: str, payload: EmailsToMove) -> MessageShape:
+    """Let the emails of a message that was posted leave at another time."""
+    member = key_of(request).member
+    shown = messages_to_show(Message.objects.for_member(member))
+    pk = number_in(message_id, "msg") or 0
+    message = shown.filter(pk=pk).first()
+    if message is None:
+        raise not_found()
+    leaving_later.move_emails(message, payload.send_at, member)
+    return shape_of_message(shown.get(pk=pk))
+
+
 @router.get("/emails", response={200: EmailPage, 401: ProblemShape, 422: ProblemShape})
 def list_emails(
-    request: HttpRequest, state: State = "", search: str = "", cursor: str = "", limit: Limit = DEFAULT_LIMIT
+    request: HttpRequest,
+    *,
+    state: State = "",
+    search: str = "",
+    capture: CaptureFilter = "",
+    cursor: str = "",
+    limit: Limit = DEFAULT_LIMIT,
 ) -> EmailPage:
-    """Each message to each recipient, the newest first. `search` looks in addresses and subjects."""
-    emails = emails_to_show(emails_of(key_of(request).workspace, state=state, search=search))
+    """Each message to each recipient, the newest first. `search` looks in addresses and subjects.
+
+    `capture` asks for what capture mode kept in (`captured`) or sent to another address (`redirected`).
+    """
+    found = emails_of(key_of(request).workspace, state=state, search=search, capture=capture)
+    emails = emails_to_show(found)
     rows, next_cursor = page_of(emails, cursor, limit)
     return EmailPage([shape_of_email(email) for email in rows], next_cursor)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from datetime import datetime
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -14,11 +15,13 @@ from postroom.api.once import once
 from postroom.api.paging import DEFAULT_LIMIT, LARGEST_LIMIT, page_of
 from postroom.api.problems import Problem, ProblemShape, not_found
 from postroom.api.shapes import AttachmentToPost, MessagePage, MessageToPost, RecordPage, RecordToPut
-from postroom.conversations.models import Message, Record
-from postroom.flows import drafting, foretelling, posting, recording
+from postroom.conversations.models import Message, Record, ScheduledMessage
+from postroom.flows import drafting, foretelling, posting, recording, scheduling
+from postroom.flows.due_times import still_to_come
 from postroom.flows.preview_shapes import PreviewShape, shape_of_preview
-from postroom.flows.shapes import MessageShape, RecordShape
+from postroom.flows.shapes import MessageShape, RecordShape, ScheduledShape
 from postroom.flows.showing import messages_to_show, records_to_show, shape_of_message, shape_of_record
+from postroom.flows.showing_later import scheduled_to_show, shape_of_scheduled
 from postroom.wire.address import normalise
 from postroom.workspaces.models import ApiKey, Member
 
@@ -78,16 +81,23 @@ def list_messages(
     return MessagePage([shape_of_message(message) for message in rows], next_cursor)
 
 
-@router.post("/{model}/{external_id}/messages", response={201: MessageShape, **WRITE_PROBLEMS})
+@router.post(
+    "/{model}/{external_id}/messages",
+    response={201: MessageShape, 202: ScheduledShape, **WRITE_PROBLEMS},
+)
 def post_message(
     request: HttpRequest, model: Model, external_id: ExternalId, payload: MessageToPost
 ) -> HttpResponse:
     """Say something on the record: its followers and the addresses in `to` are told.
 
-    Send an `Idempotency-Key` so that repeating the request after a lost answer posts nothing twice.
+    Send an `Idempotency-Key` so that repeating the request after a lost answer posts nothing twice. With a
+    `post_at` that lies ahead it is said then, and the answer is 202 with a scheduled message.
     """
     key = key_of(request)
     record = _record(key, model, external_id)
+    post_at = still_to_come(payload.post_at)
+    if post_at is not None:
+        return once(request, 202, ScheduledShape, lambda: _schedule(record, key.member, payload, post_at))
     return once(request, 201, MessageShape, lambda: _post(record, key.member, payload))
 
 
@@ -109,13 +119,22 @@ def preview_message(
             transaction.set_rollback(True)  # contacts made for addresses that were only named
 
 
+def _schedule(record: Record, member: Member, payload: MessageToPost, post_at: datetime) -> ScheduledShape:
+    row = scheduling.schedule(_draft(record, member, payload), post_at)
+    return shape_of_scheduled(scheduled_to_show(ScheduledMessage.objects.all()).get(pk=row.pk))
+
+
 def _post(record: Record, member: Member, payload: MessageToPost) -> MessageShape:
+    message = posting.post(_draft(record, member, payload))
+    return shape_of_message(messages_to_show(Message.objects.for_member(member)).get(pk=message.pk))
+
+
+def _draft(record: Record, member: Member, payload: MessageToPost) -> posting.Draft:
     if not (payload.html or payload.text):
         raise Problem(
             "malformed", "Say something.", errors=[{"field": "text", "message": "Give html or text."}]
         )
-    message = posting.post(drafting.draft(_said(payload), record, member))
-    return shape_of_message(messages_to_show(Message.objects.for_member(member)).get(pk=message.pk))
+    return drafting.draft(_said(payload), record, member)
 
 
 def _said(payload: MessageToPost) -> drafting.Said:
@@ -129,6 +148,7 @@ def _said(payload: MessageToPost) -> drafting.Said:
         stream=payload.stream,
         files=tuple(_file(position, file) for position, file in enumerate(payload.attachments)),
         are_outsiders_confirmed=payload.confirm_outsiders,
+        send_at=payload.send_at,
     )
 
 

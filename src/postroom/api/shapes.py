@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ninja import Schema
-from pydantic import ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
-from postroom.flows.shapes import EmailShape, MessageShape, ReceivedShape, RecordShape
+from postroom.flows.shapes import EmailShape, MessageShape, ReceivedShape, RecordShape, ScheduledShape
 
 
 class Asked(Schema):
@@ -48,6 +48,18 @@ class MessageToPost(Asked):
     stream: Literal["urgent", "bulk"] | None = None
     attachments: list[AttachmentToPost] = Field(default_factory=list, max_length=50)
     confirm_outsiders: bool = Field(False, description="Outsiders named may read this note.")
+    post_at: AwareDatetime | None = Field(
+        None, description="Say it then; the answer is 202 with a scheduled message."
+    )
+    send_at: AwareDatetime | None = Field(
+        None, description="Post it now; its emails, and only they, leave then."
+    )
+
+
+class EmailsToMove(Asked):
+    """When the emails of a message leave; null, or a time that has passed, is at once."""
+
+    send_at: AwareDatetime | None
 
 
 class RawToSubmit(Asked):
@@ -73,6 +85,14 @@ class MessagePage:
     """Messages, newest first; `next_cursor` is None on the last page."""
 
     data: list[MessageShape]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledPage:
+    """What is said later, the newest first; `next_cursor` is None on the last page."""
+
+    data: list[ScheduledShape]
     next_cursor: str | None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.utils.translation import gettext as _
 
@@ -28,7 +29,8 @@ class Said:
     """What is said, as a command or an API request gives it.
 
     `html` or `text` is the body. `to` are addresses to tell besides the followers. `author` is the address
-    of a known contact; empty means the member who acts. `stream` None means that of the subtype.
+    of a known contact; empty means the member who acts. `stream` None means that of the subtype. `send_at` is
+    when the emails leave; None means at once.
     """
 
     subject: str = ""
@@ -40,6 +42,7 @@ class Said:
     stream: str | None = None
     files: tuple[File, ...] = ()
     are_outsiders_confirmed: bool = False
+    send_at: datetime | None = None
 
 
 def draft(said: Said, record: Record, member: Member) -> Draft:
@@ -59,6 +62,7 @@ def draft(said: Said, record: Record, member: Member) -> Draft:
         stream=said.stream or None,
         are_outsiders_confirmed=said.are_outsiders_confirmed,
         member=member,
+        send_at=said.send_at,
     )
 
 

@@ -56,7 +56,10 @@ class AttemptShape:
 
 @dataclass(frozen=True, slots=True)
 class EmailShape:
-    """One message to one recipient. `due_at` and `held_*` speak of what is Outgoing, else they are None."""
+    """One message to one recipient. `due_at` and `held_*` speak of what is Outgoing, else they are None.
+
+    `redirected_to` is who got it in the recipient's place (capture mode).
+    """
 
     id: str
     message: str
@@ -66,6 +69,7 @@ class EmailShape:
     failure_kind: str | None
     failure_text: str | None
     cancelled_because: str | None
+    redirected_to: str | None
     due_at: datetime | None
     held_until: datetime | None
     held_because: str | None
@@ -109,7 +113,7 @@ class FileShape:
 
 @dataclass(frozen=True, slots=True)
 class MessageShape:
-    """What was said, to whom it went and how that is going."""
+    """What was said, to whom it went and how that is going; `send_at` None: its emails leave at once."""
 
     id: str
     record: str | None
@@ -122,9 +126,36 @@ class MessageShape:
     text: str
     message_id: str
     created_at: datetime
+    send_at: datetime | None
     attachments: list[FileShape]
     delivery: DeliveryShape
     recipients: list[EmailShape]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledShape:
+    """Something that is said at `post_at`; its emails leave at `send_at` (None: at once).
+
+    `state` is waiting, posted (then `message` names it), failed (`failure_text` says why) or cancelled. `to`
+    are addresses told besides the followers.
+    """
+
+    id: str
+    record: str | None
+    author: PersonShape | None
+    state: str
+    failure_text: str | None
+    post_at: datetime
+    send_at: datetime | None
+    is_note: bool
+    stream: str | None
+    subject: str
+    html: str
+    text: str
+    to: list[str]
+    attachments: list[FileShape]
+    message: str | None
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

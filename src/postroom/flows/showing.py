@@ -104,6 +104,7 @@ def shape_of_message(message: Message) -> MessageShape:
         text=message.text,
         message_id=message.message_id,
         created_at=message.created_at,
+        send_at=message.send_at,
         attachments=[
             FileShape(file.name, file.content_type, file.size) for file in message.attachments.all()
         ],
@@ -153,6 +154,7 @@ def shape_of_email(email: Email) -> EmailShape:
         failure_kind=email.failure_kind or None,
         failure_text=email.failure_text or None,
         cancelled_because=email.cancelled_because or None,
+        redirected_to=email.redirected_to or None,
         due_at=email.due_at if is_waiting else None,
         held_until=email.lane.held_until if is_waiting else None,
         held_because=(email.lane.held_because or None) if is_waiting else None,
@@ -242,11 +244,18 @@ def shape_of_key(key: ApiKey) -> KeyShape:
     )
 
 
-def emails_of(workspace: Workspace, *, state: str = "", search: str = "") -> QuerySet[Email]:
-    """The emails of a workspace, newest first; with `search` only those whose address or subject has it."""
+def emails_of(
+    workspace: Workspace, *, state: str = "", search: str = "", capture: str = ""
+) -> QuerySet[Email]:
+    """The emails of a workspace, newest first; with `search` only those whose address or subject has it.
+
+    `capture` asks for those that capture mode kept in (captured) or sent to another address (redirected).
+    """
     emails = Email.objects.filter(workspace=workspace).order_by("-pk")
     if state:
         emails = emails.filter(state=state)
+    if capture:
+        emails = emails.captured() if capture == "captured" else emails.redirected()
     if search:
         emails = emails.filter(
             Q(address__addr_spec__icontains=search) | Q(message__subject__icontains=search)

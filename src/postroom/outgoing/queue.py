@@ -25,6 +25,14 @@ class EmailQuerySet(models.QuerySet["Email"]):
         is_kept = Q(lane__held_until__gt=Now()) | Q(lane__is_paused=True)
         return self.filter(Q(is_listed=True) | (Q(state="outgoing") & is_kept))
 
+    def captured(self) -> EmailQuerySet:
+        """Those that capture mode kept in."""
+        return self.filter(cancelled_because="captured")
+
+    def redirected(self) -> EmailQuerySet:
+        """Those that capture mode sends, or sent, to another address."""
+        return self.exclude(redirected_to="")
+
     def failed(self) -> EmailQuerySet:
         """Those that turn their message's envelope red: Delivery Failed and not ignored."""
         return self.filter(state="failed", ignored_at=None)
