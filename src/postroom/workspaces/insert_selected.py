@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,9 @@ from django.core.exceptions import EmptyResultSet
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.models.expressions import Combinable
 from django.db.models.query import QuerySet
+
+
+_ASKED = "postroom_asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,25 @@ class Selection:
         with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
             cursor.execute(f"SELECT DISTINCT * FROM ({self.sql}) asked", self.parameters)
             return list(cursor.fetchall())
+
+
+    @contextmanager
+    def asked_once(self) -> Iterator[Selection]:
+        """Ask it now, for several answers: inside the block they are picked from what it found.
+
+        The rows lie in a table of this transaction alone, so the block must be inside one.
+        """
+        if not self.sql:
+            yield self
+            return
+        connection = connections[DEFAULT_DB_ALIAS]
+        at_end = "ON COMMIT DROP" if connection.vendor == "postgresql" else ""
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE TEMPORARY TABLE {_ASKED} {at_end} AS {self.sql}", self.parameters)
+        columns = ", ".join(f'"{name}"' for name in self.names)
+        yield Selection(self.names, f"SELECT {columns} FROM {_ASKED}", ())
+        with connection.cursor() as cursor:  # after an exception the transaction takes it back
+            cursor.execute(f"DROP TABLE {_ASKED}")
 
 
 def select(rows: QuerySet[Any], of_each: Mapping[str, Combinable]) -> Selection:
