@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 from django.db import connection
 from django.utils import translation
+from hypothesis import given
+from hypothesis import strategies as st
 
 from postroom.flows.probe_words import _WELL, _WORDS, words_and_remedy
-from postroom.flows.testing_connection import Step, is_good, test_connection, verdict
+from postroom.flows.testing_connection import Step, _named_by, is_good, test_connection, verdict
 from postroom.outgoing import relays
 from postroom.outgoing.models import MailServer
 from postroom.smtp.probe import Cause, Probed, ProbeState, ProbeStep
 from postroom.smtp.relay import Relay, Security
+from postroom.wire.from_filter import FromFilter
 from postroom.workspaces.models import Member
 from postroom.workspaces.refusals import RequestRefused
 from tests.flows.servers import server_at
@@ -64,6 +67,16 @@ def test_the_test_sends_from_what_the_filter_allows(
     domain = people.domain.domain
     assert script.lines[1].decode() == f"MAIL FROM:<{reverse_path.format(domain=domain)}>"
     assert script.lines[2].decode() == f"RCPT TO:<noreply@{domain}>"
+
+
+DOMAINS = st.from_regex(r"[a-z]{1,8}\.example", fullmatch=True)
+ENTRIES = st.one_of(DOMAINS, st.builds("{}@{}".format, st.from_regex(r"[a-z]{1,8}", fullmatch=True), DOMAINS))
+
+
+@given(st.lists(ENTRIES, min_size=1))
+def test_whatever_a_filter_names_the_address_that_is_tested_is_one_it_accepts(entries: list[str]) -> None:
+    named = FromFilter.parse(", ".join(entries))
+    assert named.accepts_address(_named_by(named))
 
 
 @pytest.mark.parametrize(
