@@ -143,4 +143,14 @@ def test_language_and_layout_are_those_of_the_recipient(people: Cast) -> None:
     Member.objects.filter(pk=people.ana.pk).update(language="ro", channel=Channel.EMAIL)
     Contact.objects.filter(pk=people.ben.pk).update(language="es")
     rows = audience(people).by_email().values_list("name", "spoken", "layout", "why")
-    assert set(rows) == {("Ana Pop", "ro", "follower", "follower"), ("Ben Ortiz", "es", "outside", "follower")}
+    assert set(rows) == {
+        ("Ana Pop", "ro", "follower", "follower"),
+        ("Ben Ortiz", "es", "outside", "follower"),
+    }
+
+
+def test_a_member_who_is_only_named_cannot_unfollow(people: Cast) -> None:
+    Member.objects.filter(pk=people.olga.pk).update(channel=Channel.EMAIL)
+    asked = audience(people, named=(people.olga_contact, people.ana_contact))
+    rows = asked.by_email().filter(member__isnull=False).values_list("name", "layout", "why")
+    assert set(rows) == {("Ana Pop", "follower", "named"), ("Olga Ionescu", "member", "named")}

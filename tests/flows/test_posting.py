@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import email
 import email.policy
+import re
 from email.message import EmailMessage
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.utils import timezone
 
 from postroom import engine
 from postroom.conversations import storage
 from postroom.conversations.models import Alias, Contact, Follower, Message, Subtype
 from postroom.conversations.models.messages import Kind
+from postroom.conversations.public_links import attachment_behind
 from postroom.diagnostics.models import Event
 from postroom.flows.posting import Draft, OutsidersNamed, PostRefused, Upload, post, preview
 from postroom.flows.recording import follow
-from postroom.outgoing.models import Email, Rendition
+from postroom.outgoing import letters
+from postroom.outgoing.models import Email, MailServer, Rendition
+from postroom.wire.compose import compile_letter
 from postroom.wire.tokens import ReplyToken, recognise, split_subaddress
 from postroom.workspaces import parameters, tokens
 from postroom.workspaces.models import Member, Workspace
@@ -222,6 +227,122 @@ def test_files_over_the_limit_are_refused_before_anything_is_stored(people: Cast
     with pytest.raises(PostRefused, match="1 MB"):
         post(draft(people, attachments=[Upload("big", "", b"x" * 1_000_001)]))
     assert not Message.objects.exists()
+
+
+def limited(people: Cast, max_octets: int | None) -> Any:
+    """A server of the workspace that takes mails of so many megabytes."""
+    return MailServer.objects.create(
+        workspace=people.workspace, name="small", host="small.example", max_size_megabytes=max_octets
+    )
+
+
+def test_files_that_do_not_fit_become_links_and_the_others_stay(people: Cast) -> None:
+    server = limited(people, 1)
+    big = Upload("plan <1>.pdf", "application/pdf", b"x" * 900_000)
+    small = Upload("note.txt", "text/plain", b"y" * 50_000)
+    message = post(draft(people, attachments=[big, small], server=server))
+    mail = letter(message)
+    assert [part.get_filename() for part in mail.iter_attachments()] == ["note.txt"]
+    url = re.search(r"https?://\S+/d/[\w-]+", body(mail, "plain"))
+    assert url
+    assert f'<a href="{url[0]}">plan &lt;1&gt;.pdf</a>' in body(mail, "html")
+    kept = message.attachments.get(size=900_000)
+    assert attachment_behind(url[0].rpartition("/")[2], timezone.now()) == kept
+
+
+def test_a_picture_that_does_not_fit_is_fetched_by_its_link(people: Cast) -> None:
+    image = Upload("lamp.png", "image/png", b"p" * 2_000_000, content_id="lamp@here")
+    text = '<p>Look: <img src="cid:lamp@here"> not cid:lamp@here</p>'
+    message = post(draft(people, body=text, attachments=[image], server=limited(people, 1)))
+    assert list(letter(message).iter_attachments()) == []
+    shown = re.search(r'<img src="(https?://[^"]+/d/[\w-]+)"', body(letter(message), "html"))
+    assert shown
+    assert message.body == text  # the page shows the file itself
+
+
+def test_the_octets_of_a_mail_stay_below_the_limit_of_its_server(people: Cast) -> None:
+    server = limited(people, 1)
+    for size in (660_000, 700_000, 720_000, 740_000, 760_000, 790_000):
+        upload = Upload("a.bin", "application/octet-stream", b"x" * size)
+        message = post(draft(people, text="é" * 10_000, attachments=[upload], server=server))
+        assert Rendition.objects.filter(message=message, size__gt=1024 * 1024).count() == 0
+
+
+def test_a_follower_can_unfollow_from_the_mail_and_nobody_else(people: Cast, settings: Any) -> None:
+    settings.POSTROOM_BASE_URL = "https://post.example"
+    Member.objects.filter(pk=people.olga.pk).update(channel="email")
+    message = post(draft(people, member=None, author=people.carla, named=[people.olga_contact]))
+    follower, named, outside = (letter(message, layout) for layout in ("follower", "member", "outside"))
+    assert follower["List-Unsubscribe"] == "<https://post.example/u/token>"
+    assert follower["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    page = f"https://post.example/records/{people.record.pk}/unfollow"
+    assert page in body(follower, "plain")
+    assert page in body(follower, "html")
+    for mail in (named, outside):
+        assert (mail["List-Unsubscribe"], mail["List-Unsubscribe-Post"]) == (None, None)
+        assert "unfollow" not in body(mail, "plain") + body(mail, "html")
+
+
+def test_one_click_is_promised_over_https_alone(people: Cast, settings: Any) -> None:
+    settings.POSTROOM_BASE_URL = "http://127.0.0.1:8000"
+    mail = letter(post(draft(people, member=people.olga)), "follower")
+    assert (mail["List-Unsubscribe"], mail["List-Unsubscribe-Post"]) == (
+        "<http://127.0.0.1:8000/u/token>",
+        None,
+    )
+
+
+def test_what_differs_between_the_copies_of_a_follower_is_in_the_header(people: Cast) -> None:
+    message = post(draft(people, member=people.olga))
+    octets = bytes(Rendition.objects.get(message=message, layout="follower").octets)
+    assert b"%(" not in octets.partition(b"\r\n\r\n")[2].replace(b"%%", b"")
+
+
+def test_a_picture_written_into_the_text_travels_as_a_file(people: Cast) -> None:
+    message = post(draft(people, body='<p><img src="data:image/png;base64,iVBORw=="></p>'))
+    [picture] = message.attachments.all()
+    parts = [part for part in letter(message).walk() if part.get_content_type() == "image/png"]
+    assert [(part["Content-ID"], part.get_content()) for part in parts] == [
+        (f"<{picture.content_id}>", b"\x89PNG"[:4])
+    ]
+
+
+def test_a_link_to_a_page_of_ours_is_whole_in_the_mail(people: Cast) -> None:
+    message = post(draft(people, body='<p><a href="/records/7">the other one</a></p>'))
+    for kind in ("plain", "html"):
+        assert f"{settings.POSTROOM_BASE_URL}/records/7" in body(letter(message), kind)
+
+
+def test_words_of_the_layout_are_in_the_readers_language(people: Cast) -> None:
+    Contact.objects.filter(pk=people.ben.pk).update(language="ro")
+    Member.objects.filter(pk=people.ana.pk).update(language="es")
+    message = post(draft(people, member=people.olga))
+    assert "Ver SO042 Desk lamps" in body(letter(message, "follower", "es"), "plain")
+    assert 'lang="ro"' in body(letter(message, "outside", "ro"), "html")
+
+
+@pytest.mark.parametrize("long", [f"<{'a' * 950}@shop.example>", "<ștefan@shop.example>"])
+def test_a_mail_is_posted_on_even_if_its_message_id_fits_no_header(people: Cast, long: str) -> None:
+    message = post(draft(people, member=None, author=people.carla, kind=Kind.EMAIL, message_id=long))
+    assert letter(message)["Message-ID"] == message.message_id != long
+    assert [alias.alias for alias in message.id_aliases.all()] == [long]
+
+
+def test_a_mail_is_compiled_once_for_each_language_and_layout(
+    people: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd(people.workspace, people, 1000)
+    Contact.objects.filter(name__endswith="9@example.net").update(language="es")
+    compiled: list[str] = []
+
+    def counting(letter: Any, *fields: Any) -> Any:
+        compiled.append(letter.html)
+        return compile_letter(letter, *fields)
+
+    monkeypatch.setattr(letters, "compile_letter", counting)
+    message = post(draft(people, member=people.olga))
+    assert message.tally.total_count == 1002
+    assert len(compiled) == len(set(compiled)) == 3  # English and Spanish outside, Ana's
 
 
 def test_nothing_is_not_posted(people: Cast) -> None:

@@ -113,3 +113,57 @@ def test_octets_that_are_hardly_a_mail_are_still_sent(people: Cast, raw: bytes) 
     message, mail = sent(people, raw)
     assert mail["Message-ID"] == message.message_id
     assert mail["From"].endswith(f"<notifications@{people.domain}>")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"From: shop@demo.postroom.localhost\r\nFrom: boss@bank.example\r\n",
+        b"From: shop@demo.postroom.localhost, boss@bank.example\r\n",
+        b"From: shop@demo.postroom.localhost\r\nfrom : boss@bank.example\r\n",
+    ],
+)
+def test_a_second_author_is_not_let_through(people: Cast, fields: bytes) -> None:
+    _, mail = sent(people, fields + b"Subject: x\r\n\r\nhello")
+    assert mail.get_all("From") == ["shop@demo.postroom.localhost"]
+
+
+def test_of_fields_that_may_stand_once_the_first_stays(people: Cast) -> None:
+    raw = RAW.replace(
+        b"Subject: ", b"Subject: first\r\nReply-To: a@x.example\r\nReply-To: b@x.example\r\nSubject: "
+    )
+    _, mail = sent(people, raw)
+    assert mail.get_all("Subject") == ["first"]
+    assert mail.get_all("Reply-To") == ["a@x.example"]
+
+
+def test_letters_beyond_ascii_in_a_header_are_written_as_words(people: Cast) -> None:
+    raw = RAW.replace(b"Your order, 5 % off", "Ofertă pentru Ștefan 5 %".encode())
+    message, mail = sent(people, raw)
+    assert mail["Subject"] == "Ofertă pentru Ștefan 5 %"
+    assert bytes(Rendition.objects.get(message=message).octets).partition(b"\r\n\r\n")[0].isascii()
+
+
+def test_an_author_whom_few_servers_could_name_goes_out_from_ours(people: Cast) -> None:
+    raw = RAW.replace(
+        b"Shop <shop@demo.postroom.localhost>", "Ștefan <ștefan@demo.postroom.localhost>".encode()
+    )
+    _, mail = sent(people, raw)
+    assert [str(box) for box in mail["From"].addresses] == [f"Ștefan <notifications@{people.domain}>"]
+    assert mail["Reply-To"] is None
+
+
+def test_a_message_id_that_fits_no_line_is_replaced_and_still_known(people: Cast) -> None:
+    long = f"<{'a' * 950}@shop.example>"
+    message, mail = sent(people, RAW.replace(b"<order-1@shop.example>", long.encode()))
+    assert mail["Message-ID"] == message.message_id != long
+    assert [alias.alias for alias in message.id_aliases.all()] == [long]
+
+
+def test_a_mail_that_says_how_it_came_about_keeps_its_own_words(people: Cast) -> None:
+    assert sent(people)[1]["Auto-Submitted"] is None
+    _, mail = sent(
+        people, RAW.replace(b"Subject", b"Auto-Submitted: auto-replied\r\nPrecedence: bulk\r\nSubject")
+    )
+    assert (mail["Auto-Submitted"], mail["Precedence"]) == ("auto-replied", "bulk")
+    assert mail["X-Auto-Response-Suppress"] is None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 import nh3
 from django.utils.html import escape
@@ -55,22 +57,31 @@ _LEADS_ELSEWHERE = re.compile(r"https?:[/\\]{2}|mailto:|tel:|cid:|#", re.IGNOREC
 _PASSED_OVER_IN_URLS = re.compile(r"^[\x00-\x20]+|[\t\r\n]")
 
 
+AttributeFilter = Callable[[str, str, str], str | None]
+"""Of tag, attribute and value: the value to keep, or None for none."""
+
+
 def _not_to_our_pages(_: str, attribute: str, value: str) -> str | None:
     if attribute not in ("href", "src"):
         return value
     return value if _LEADS_ELSEWHERE.match(_PASSED_OVER_IN_URLS.sub("", value)) else None
 
 
-_cleaner = nh3.Cleaner(
-    tags=set(_TAGS.split()),
-    clean_content_tags=_SILENT_TAGS,
-    attributes=_ATTRIBUTES,
-    url_schemes=_URL_SCHEMES,
-    attribute_filter=_not_to_our_pages,
-    filter_style_properties=set(_STYLES.split()),
-    link_rel="noopener noreferrer nofollow",
-    strip_comments=True,
-)
+def cleaner(each: AttributeFilter, more_schemes: AbstractSet[str] = frozenset()) -> nh3.Cleaner:
+    """What lets through the allow-list alone, and asks `each` about every attribute that is on it."""
+    return nh3.Cleaner(
+        tags=set(_TAGS.split()),
+        clean_content_tags=_SILENT_TAGS,
+        attributes=_ATTRIBUTES,
+        url_schemes=_URL_SCHEMES | more_schemes,
+        attribute_filter=each,
+        filter_style_properties=set(_STYLES.split()),
+        link_rel="noopener noreferrer nofollow",
+        strip_comments=True,
+    )
+
+
+_cleaner = cleaner(_not_to_our_pages)
 _DEEPEST = 200  # below this libxml2 leaves text out
 _MOST_NESTABLE = (
     10_000  # cleaning takes quadratic time in the depth: a second here, minutes at ten times as many
@@ -86,9 +97,14 @@ def clean_html(html: str) -> str:
     HTML that is nested beyond all reason becomes its text.
     """
     html = showable(html)
-    if sum(1 for _ in _NESTABLE.finditer(html)) > _MOST_NESTABLE:
+    if is_nested_beyond_reason(html):
         return html_of(text_of_html(html))
     return _cleaner.clean(html).strip()
+
+
+def is_nested_beyond_reason(html: str) -> bool:
+    """Would cleaning it take longer than a second?"""
+    return sum(1 for _ in _NESTABLE.finditer(html)) > _MOST_NESTABLE
 
 
 def showable(text: str) -> str:

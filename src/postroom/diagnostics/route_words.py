@@ -32,6 +32,10 @@ WHY: dict[str, Words] = {
         "From was changed from %(wanted)s to %(from)s, because every mail of this workspace goes out "
         "from that address."
     ),
+    Why.NOT_ASCII: gettext_lazy(
+        "From was changed from %(wanted)s to %(from)s, because most mail servers know no such letters in an "
+        "address."
+    ),
     Why.FILTERED: gettext_lazy(
         "From was changed from %(wanted)s to %(from)s, because the server's FROM Filtering does not name the "
         "author's address or its domain."

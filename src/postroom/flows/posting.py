@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from postroom import engine
-from postroom.conversations import sanitise, storage
+from postroom.conversations import message_names, pictures, sanitise, storage
 from postroom.conversations.models import Attachment, Contact, Message, Notification, Record, Subtype
 from postroom.conversations.models.messages import Kind
 from postroom.conversations.recipients import BY_EMAIL, IN_POSTROOM, PASSED_OVER, SHARING, Audience, Reason
@@ -57,6 +59,7 @@ def post(draft: Draft) -> Message:
     Returns after commit has been arranged for; the lane is woken then. Raises OutsidersNamed, PostRefused or
     AcrossTheWall, each of them with nothing stored.
     """
+    draft = _unpacked(draft)
     subtype = _subtype_of(draft)
     audience = _audience_of(draft, subtype)
     _refuse_unless_possible(draft, audience)
@@ -69,7 +72,8 @@ def post(draft: Draft) -> Message:
         if candidates is None or route is None:
             fan_out.write_tally(message, 0)
         else:
-            _tell(draft, message, candidates, route)
+            with candidates.asked_once() as asked:
+                _tell(draft, message, asked, route)
     return message
 
 
@@ -78,6 +82,12 @@ def check(draft: Draft) -> None:
     audience = _audience_of(draft, _subtype_of(draft))
     _refuse_unless_possible(draft, audience)
     still_to_come(draft.send_at)
+
+
+def _unpacked(draft: Draft) -> Draft:
+    """Its pictures are files like others; what came in from outside has no links to our own pages."""
+    found = pictures.unpacked(draft.body, "" if draft.kind == Kind.EMAIL else settings.POSTROOM_BASE_URL)
+    return replace(draft, body=found.html, attachments=[*draft.attachments, *found.pictures])
 
 
 def preview(draft: Draft) -> Preview:
@@ -160,9 +170,10 @@ def _write(
         body=body,
         text=sanitise.text_of(body),
         parent=draft.parent or _newest_on(draft.record),
-        message_id=draft.message_id or _mint(draft.workspace),
+        message_id=message_names.usable(draft.message_id) or _mint(draft.workspace),
         send_at=still_to_come(draft.send_at),
     )
+    message_names.remember(message, draft.message_id)
     for attachment in attachments:
         attachment.message = message
     Attachment.objects.bulk_create(attachments)

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from postroom import engine
-from postroom.conversations import sanitise, storage
+from postroom.conversations import message_names, sanitise, storage
 from postroom.conversations.models import Address, Attachment, Contact, Message, Record
 from postroom.conversations.models.messages import Kind
 from postroom.conversations.models.records import Stream
@@ -70,12 +70,14 @@ def submit(
     parsed = parse(raw)
     domain = origin.default_domain(workspace)
     sender = _sender(workspace, parsed, reverse_path=reverse_path, member=member)
-    message_id = parsed.message_id or mint_message_id(uuid.uuid4().hex, domain.domain)
+    message_id = message_names.usable(parsed.message_id)
+    message_id = message_id or mint_message_id(uuid.uuid4().hex, domain.domain)
     kept = parsed if shown is None else replace(parsed, html=None, text=shown, attachments=[])
     attachments = _kept_files(workspace, kept)
     layout = "literal" if shown is None else SECRET_LAYOUT
     with transaction.atomic():
         message = _write(workspace, kept, message_id, sender=sender, record=record, stream=str(stream))
+        message_names.remember(message, parsed.message_id)
         Attachment.objects.bulk_create(_hung_on(message, attachments))
         template = _template(raw, parsed, message_id, sender=sender)
         _tell(message, template, recipients, layout=layout, route=sender.route)
@@ -101,12 +103,17 @@ def _sender(workspace: Workspace, parsed: ParsedEmail, *, reverse_path: str, mem
     # A program acts as one member: nobody else's personal server is its to use, whatever From says.
     route = route_of(workspace, contact, wanted=given, may_be_personal=contact.member_id == member.pk)
     if route.from_.addr_spec == given.addr_spec:
-        is_there = parsed.from_ is not None
+        is_there = _is_one_from(parsed)
         return _Sender(contact, route, () if is_there else _from_line(given), () if is_there else ("from",))
     added = _from_line(route.from_)
-    if "Reply-To" not in parsed.headers:
+    if "Reply-To" not in parsed.headers and given.addr_spec.isascii():
         added += (b"Reply-To: " + given.header(),)
     return _Sender(contact, route, added, ("from", "sender"))
+
+
+def _is_one_from(parsed: ParsedEmail) -> bool:
+    """Does it name one author, whoever reads it? Of two, what we checked need not be what is shown."""
+    return len(parsed.headers.get_all("From")) == 1 and len(parsed.headers.mailboxes("From", 2)) == 1
 
 
 def _from_line(mailbox: Mailbox) -> tuple[bytes, ...]:
@@ -155,7 +162,7 @@ def _write(
 
 def _template(raw: bytes, parsed: ParsedEmail, message_id: str, *, sender: _Sender) -> raw_mail.Template:
     added, dropped = [*sender.added], [*sender.dropped]
-    if parsed.message_id is None:
+    if parsed.message_id != message_id:
         added.append(b"Message-ID: " + message_id.encode("ascii"))
         dropped.append("message-id")
     if parsed.date is None:

@@ -67,8 +67,12 @@ class Sender:
 
     @property
     def effective(self) -> Mailbox:
-        """Who it is from as long as no server minds."""
-        return self.rewritten if self.is_overridden else self.wanted
+        """Who it is from as long as no server minds.
+
+        An address beyond ASCII never is: only who speaks SMTPUTF8 could read it, on the whole way.
+        """
+        is_kept = self.wanted.addr_spec.isascii() and not self.is_overridden
+        return self.wanted if is_kept else self.rewritten
 
     @property
     def rewritten(self) -> Mailbox:
@@ -80,6 +84,7 @@ class Why(StrEnum):
     """Why the header From is not the address that was wanted."""
 
     KEPT = ""  # it is
+    NOT_ASCII = "not_ascii"  # most servers and readers know no letters beyond ASCII in an address
     OVERRIDDEN = "overridden"  # a whole address is set as the default From
     FILTERED = "filtered"  # the server's filter does not name it
     NOT_OURS = "not_ours"  # the server takes any, but the domain is not ours: SPF and DKIM would not align
@@ -180,6 +185,8 @@ def _shared(sender: Sender, servers: Servers, ordinary: Sequence[Candidate]) -> 
 def _why(named: FromFilter, sender: Sender) -> Why:
     if sender.is_overridden:
         return Why.OVERRIDDEN
+    if not sender.wanted.addr_spec.isascii():
+        return Why.NOT_ASCII
     return Why.NOT_OURS if named.is_any else Why.FILTERED
 
 

@@ -36,7 +36,8 @@ def reply_to_of(workspace: Workspace, domain: MailDomain, record: Record | None)
     if record is None:
         return None
     alias = Alias.objects.filter(forced_record=record).select_related("mail_domain").order_by("pk").first()
-    addr_spec = alias.addr_spec if alias else _signed(domain, record)
+    is_readable = alias is not None and alias.addr_spec.isascii()  # not everybody could answer another one
+    addr_spec = alias.addr_spec if alias and is_readable else _signed(domain, record)
     for name in (f"{workspace.name} {record.title}", record.title, workspace.name):
         mailbox = Mailbox(name, addr_spec)
         if len(mailbox.header()) <= LONGEST_REPLY_TO:

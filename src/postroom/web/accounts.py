@@ -14,6 +14,7 @@ from django.urls import reverse
 from postroom.flows.posting import submit
 from postroom.outgoing import origin
 from postroom.wire.address import AddressError
+from postroom.wire.automatic import MARKS_OF_AUTOMATIC_MAIL
 from postroom.workspaces import logins
 from postroom.workspaces.models import Member
 from postroom.workspaces.refusals import RequestRefused
@@ -58,6 +59,7 @@ class InvitedOnly(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has n
 
 def _submit(letter: EmailMessage, member: Member) -> None:
     """Hand it over; a refusal goes to the log, for the page says the same to everybody."""
+    letter.extra_headers.update(MARKS_OF_AUTOMATIC_MAIL)
     letter.from_email = origin.default_domain(member.workspace).from_addr_spec
     octets = letter.message().as_bytes().replace(b"\n", b"\r\n")  # Django writes bare LF
     try:
