@@ -309,12 +309,12 @@ def _open_installation(folder: Path, port: int) -> str:
 
     call_command("migrate", verbosity=0)
     installation.recognise()
-    reply_to = _found()
+    reply_to = _found(port)
     connections.close_all()
     return reply_to
 
 
-def _found() -> str:
+def _found(port: int) -> str:
     from postroom.conversations.models import Address
     from postroom.flows.founding import found_workspace
     from postroom.flows.recording import contact_for, put_record
@@ -329,7 +329,14 @@ def _found() -> str:
             workspace, "sale.order", f"SO{number}", title="Order", followers=[ben], by=olga
         )
     for number in range(SERVERS):
-        server = MailServer.objects.create(workspace=workspace, name=f"Server {number}", connection_limit=4)
+        server = MailServer.objects.create(
+            workspace=workspace,
+            name=f"Server {number}",
+            host="127.0.0.1",
+            port=port,
+            encryption="none",
+            connection_limit=4,
+        )
         Lane.objects.create(workspace=workspace, stream="bulk", server=server)
     Address.objects.bulk_create(
         Address(workspace=workspace, addr_spec=f"person{n}@rcpt.example") for n in range(FILL)

@@ -11,6 +11,7 @@ from django.db import connection
 
 from postroom.flows import resealing
 from postroom.outgoing.models import MailServer
+from postroom.workspaces import sealed
 from postroom.workspaces.models import DkimKey, MailDomain
 from postroom.workspaces.sealed import SealedField
 from tests.people import Cast
@@ -48,21 +49,21 @@ def test_every_secret_is_sealed_anew_and_opens_with_the_new_key_alone(
 
 def test_it_can_be_interrupted_and_repeated(old_key: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resealing, "GROUP", 3)
-    known, calls = resealing.resealed, []
+    known, calls = sealed.reseal, list[str]()
 
-    def cut_off(sealed: str, keys: Mapping[int, bytes]) -> str:
-        calls.append(sealed)
+    def cut_off(text: str, keys: Mapping[int, bytes]) -> str:
+        calls.append(text)
         if len(calls) == 6:
             raise KeyboardInterrupt
-        return known(sealed, keys)
+        return known(text, keys)
 
-    monkeypatch.setattr(resealing, "resealed", cut_off)
+    monkeypatch.setattr(sealed, "reseal", cut_off)
     with pytest.raises(KeyboardInterrupt):
         resealing.reseal(BOTH)
     old_key.POSTROOM_SEALING_KEYS = [KEYS[2], KEYS[1]]
     assert passwords() == [f"p{number}" for number in range(7)]
     assert resealing.counts(BOTH) == {1: 11, 2: 4}  # the DKIM key and the first three passwords
-    monkeypatch.setattr(resealing, "resealed", known)
+    monkeypatch.setattr(sealed, "reseal", known)
     assert resealing.reseal(BOTH) == resealing.Resealed(11, 4, 0)
     assert resealing.reseal(BOTH) == resealing.Resealed(0, 15, 0)
 
@@ -84,13 +85,13 @@ def test_a_secret_that_no_key_opens_is_counted_and_left_alone(people: Cast) -> N
 
 
 def test_a_secret_entered_meanwhile_is_not_overwritten(old_key: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = resealing.resealed
+    known = sealed.reseal
 
-    def overtaken(sealed: str, keys: Mapping[int, bytes]) -> str:
+    def overtaken(text: str, keys: Mapping[int, bytes]) -> str:
         MailServer.objects.filter(name="s0").update(password="entered just now")
-        return known(sealed, keys)
+        return known(text, keys)
 
-    monkeypatch.setattr(resealing, "resealed", overtaken)
+    monkeypatch.setattr(sealed, "reseal", overtaken)
     resealing.reseal(BOTH)
     old_key.POSTROOM_SEALING_KEYS = [KEYS[2], KEYS[1]]
     assert passwords()[0] == "entered just now"

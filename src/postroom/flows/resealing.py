@@ -11,8 +11,8 @@ from django.db import models, transaction
 from django.db.models import F, TextField, Value
 from django.db.models.functions import Cast
 
+from postroom.workspaces import sealed as seals
 from postroom.workspaces.sealed import SealBroken, SealedField, opened_by
-from postroom.workspaces.sealed import reseal as resealed
 
 GROUP = 100
 UNOPENED = None
@@ -88,6 +88,6 @@ def _reseal_one(column: _Column, pk: int, sealed: str, keys: Mapping[int, bytes]
     if opened_by(sealed, {max(keys): keys[max(keys)]}) is not None:
         return "kept"
     try:
-        return "changed" if column.replace(pk, sealed, resealed(sealed, keys)) else "kept"
+        return "changed" if column.replace(pk, sealed, seals.reseal(sealed, keys)) else "kept"
     except SealBroken:
         return "lost"
