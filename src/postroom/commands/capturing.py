@@ -4,50 +4,89 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from postroom.commands.calling import line_for
 from postroom.commands.output import AsJson, print_one
 
-app = typer.Typer(help="Capture mode: mail is made and kept, nothing leaves.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from postroom.workspaces.capture_rules import Capture
+    from postroom.workspaces.models import Installation
+
+app = typer.Typer(
+    help="Capture mode: mail is made, and kept in, redirected or let through to a few.", no_args_is_help=True
+)
 ForWorkspace = Annotated[
     str,
     typer.Option(
         "--workspace", metavar="SLUG", help="Only this workspace; left out: the whole installation."
     ),
 ]
+MODES = ("all", "redirect", "allow")
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureLevelShape:
+    """One switch that is on: `level` is environment, installation or workspace (then `workspace` names it).
+
+    `mode` is all, redirect (to `to`) or allow (only the domains and addresses in `allowed`).
+    """
+
+    level: str
+    workspace: str | None
+    mode: str
+    to: str | None
+    allowed: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureShape:
-    """Does mail leave? `installation` and `workspaces` say what captures; `reason` is by_hand or copy."""
+    """Does mail leave? `installation` and `workspaces` say what captures; `reason` is by_hand or copy.
+
+    `levels` are all switches that are on; the strictest of those that concern a workspace counts.
+    """
 
     installation: bool
     since: datetime | None
     reason: str | None
     workspaces: list[str]
+    levels: list[CaptureLevelShape]
 
 
 @app.command("status", epilog="Example: postroom capture status --json")
 def status(as_json: AsJson = False) -> None:
-    """Say whether mail leaves."""
+    """Say whether mail leaves, and to whom."""
     from postroom.commands.opening import open_installation
 
     open_installation()
     _print_status(as_json=as_json)
 
 
-@app.command("on", epilog="Example: postroom capture on")
-def switch_on(workspace: ForWorkspace = "", as_json: AsJson = False) -> None:
-    """From now on nothing leaves."""
+@app.command("on", epilog="Example: postroom capture on --mode redirect --to you@example.com")
+def switch_on(
+    mode: Annotated[
+        str, typer.Option(help="all keeps everything in, redirect sends it to one address, allow to a list.")
+    ] = "all",
+    to: Annotated[str, typer.Option(metavar="ADDRESS", help="Who gets everything (redirect).")] = "",
+    allow: Annotated[
+        list[str] | None, typer.Option(metavar="DOMAIN|ADDRESS", help="Lets mail through; several times.")
+    ] = None,
+    workspace: ForWorkspace = "",
+    as_json: AsJson = False,
+) -> None:
+    """Capture mail from now on, or change how it is captured."""
+    from postroom.commands.failures import wrong_use
     from postroom.commands.opening import open_installation, workspace_of
 
+    if mode not in MODES:
+        raise wrong_use(f"There is no mode {mode!r}. Choose one of {', '.join(MODES)}.")
     open_installation()
     from postroom.flows import capture
 
-    capture.switch_on(workspace_of(workspace) if workspace else None)
+    meant = workspace_of(workspace) if workspace else None
+    capture.switch_on(meant, mode=mode, to=to, allowed=", ".join(allow or ()))
     _print_status(as_json=as_json)
 
 
@@ -72,25 +111,62 @@ def switch_off(
 
 
 def _print_status(*, as_json: bool) -> None:
+    from postroom.workspaces import installation
     from postroom.workspaces.models import Installation, Workspace
 
     row = Installation.objects.get()
-    names = list(Workspace.objects.filter(is_capturing=True).order_by("slug").values_list("slug", flat=True))
+    capturing = list(Workspace.objects.filter(is_capturing=True).order_by("slug"))
+    levels = [_level(installation.of_environment()), _level(installation.of_installation(row))]
+    levels += [_level(installation.of_workspace(each), each.slug) for each in capturing]
     shape = CaptureShape(
-        row.capturing_since is not None, row.capturing_since, row.capture_reason or None, names
+        installation=row.capturing_since is not None,
+        since=row.capturing_since,
+        reason=row.capture_reason or None,
+        workspaces=[each.slug for each in capturing],
+        levels=[level for level in levels if level is not None],
     )
     print_one(shape, _in_words(shape), as_json=as_json)
 
 
-def installation_in_words(reason: str | None) -> str:
-    """The sentence for an installation from which nothing leaves; `reason` is by_hand or copy."""
-    because = " because this looks like a copy of another installation" if reason == "copy" else ""
-    return f"Capture mode is on{because}: nothing leaves. `{line_for('capture off')}` ends it."
+def _level(capture: Capture, slug: str | None = None) -> CaptureLevelShape | None:
+    if not capture.mode:
+        return None
+    return CaptureLevelShape(
+        capture.level, slug, capture.mode, capture.to or None, capture.allowed_text or None
+    )
+
+
+def installation_in_words(row: Installation) -> str:
+    """The sentences for an installation that captures: what leaves, why, and how it ends."""
+    from postroom.workspaces import installation
+
+    environment = _level(installation.of_environment())
+    own = _level(installation.of_installation(row))
+    found = [_level_in_words(level, row.capture_reason) for level in (environment, own) if level]
+    return "\n".join(found)
 
 
 def _in_words(shape: CaptureShape) -> str:
-    if shape.installation:
-        return installation_in_words(shape.reason)
-    if shape.workspaces:
-        return f"Capture mode is on in {', '.join(shape.workspaces)}: nothing leaves from there."
-    return "Capture mode is off: mail leaves."
+    if not shape.levels:
+        return "Capture mode is off: mail leaves."
+    return "\n".join(_level_in_words(level, shape.reason) for level in shape.levels)
+
+
+def _level_in_words(level: CaptureLevelShape, reason: str | None) -> str:
+    if level.level == "environment":
+        return f"Capture mode is set by POSTROOM_CAPTURE: {_what(level)}. Only a start without it ends it."
+    if level.workspace is not None:
+        end = line_for(f"capture off --workspace {level.workspace}")
+        return f"Capture mode is on in {level.workspace}: {_what(level)} from there. `{end}` ends it."
+    because = " because this looks like a copy of another installation" if reason == "copy" else ""
+    return f"Capture mode is on{because}: {_what(level)}. `{line_for('capture off')}` ends it."
+
+
+def _what(level: CaptureLevelShape) -> str:
+    match level.mode:
+        case "redirect":
+            return f"everything goes to {level.to} alone"
+        case "allow":
+            return f"nothing leaves but to {level.allowed}"
+        case _:
+            return "nothing leaves"

@@ -27,8 +27,13 @@ class CountShape:
 
 @app.command("list", epilog="Example: postroom queue list --state failed --json")
 def list_emails(
+    *,
     state: Annotated[str, typer.Option(help=f"One of {', '.join(STATES)}.")] = "",
     search: Annotated[str, typer.Option(help="Only those whose address or subject has this in it.")] = "",
+    captured: Annotated[bool, typer.Option("--captured", help="Only what capture mode kept in.")] = False,
+    redirected: Annotated[
+        bool, typer.Option("--redirected", help="Only what capture mode sent to another address.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many, newest first.")] = 50,
     workspace: InWorkspace = "",
     as_json: AsJson = False,
@@ -42,7 +47,8 @@ def list_emails(
     open_installation()
     from postroom.flows.showing import emails_of, emails_to_show, shape_of_email
 
-    emails = emails_of(workspace_of(workspace), state=state, search=search)
+    capture = "captured" if captured else ("redirected" if redirected else "")
+    emails = emails_of(workspace_of(workspace), state=state, search=search, capture=capture)
     shapes = [shape_of_email(email) for email in emails_to_show(emails)[:limit]]
     print_list(shapes, ("id", "address", "state", "what"), as_json=as_json, words=_next_step)
 
@@ -57,6 +63,8 @@ def _next_step(email: EmailShape) -> str:
     if email.state == "outgoing":
         last = f"; the last answer: {email.failure_text}" if email.failure_text else ""
         return (f"next try {email.due_at:%Y-%m-%d %H:%M}" if email.due_at else "waits") + last
+    if email.redirected_to:
+        return f"{email.state}: to {email.redirected_to} instead of {email.address} (capture mode)"
     if email.state == "sent":
         return f"{email.sent_at:%Y-%m-%d %H:%M}" if email.sent_at else ""
     return email.failure_text or email.cancelled_because or ""

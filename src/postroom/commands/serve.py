@@ -112,11 +112,11 @@ def _make_ready(engine: Engine) -> Config:
 
 
 def say_capture(row: Installation) -> None:
-    """Nothing leaves from a copy: said where the start is watched, too."""
+    """What is captured is said where the start is watched, too: a copy's operator looks there first."""
     from postroom.commands.capturing import installation_in_words
 
-    if row.capturing_since is not None:
-        log.warning(installation_in_words(row.capture_reason))
+    if words := installation_in_words(row):
+        log.warning(words)
 
 
 def _check_relay(url: str) -> None:
