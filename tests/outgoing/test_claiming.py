@@ -115,7 +115,7 @@ def test_holding_a_server_is_one_update_and_spares_other_holds(people: Cast) -> 
     queue(people.workspace, ["b@example.org"], stream=Stream.BULK)
     until = timezone.now() + timedelta(hours=1)
     Lane.objects.filter(stream="bulk").update(held_until=until, held_because="daily_limit")
-    holds.hold(shared_server().pk, until, holds.SERVER_UNREACHABLE)
+    holds.hold_server(shared_server().pk, until, holds.SERVER_UNREACHABLE, "It is down")
     holds.reopen(shared_server().pk)
     held = dict(Lane.objects.values_list("stream", "held_because"))
     assert held == {"urgent": "", "bulk": "daily_limit"}

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroom.outgoing.retry import History, RetryPolicy, hold_seconds, next_attempt_at, verdict_on
+from postroom.outgoing.retry import (
+    History,
+    RetryPolicy,
+    hold_seconds,
+    next_attempt_at,
+    throttled_seconds,
+    verdict_on,
+)
 from postroom.wire.reply import Outcome
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -73,3 +80,27 @@ def test_without_an_answer_urgent_mail_goes_once_more_and_bulk_never() -> None:
 
 def test_a_server_is_left_alone_for_longer_and_longer_but_five_minutes_at_most() -> None:
     assert [hold_seconds(count) for count in (1, 2, 3, 5, 6, 100)] == [15, 30, 60, 240, 300, 300]
+
+
+def test_a_throttled_mail_stays_due_and_its_gap_is_not_used_up() -> None:
+    history = History(3, 0, NOW - timedelta(hours=1), throttled_count=1)
+    verdict = verdict_on(Outcome.DEFERRED, history, POLICY, now=NOW, is_throttling=True)
+    assert (verdict.state, verdict.due_at, verdict.is_throttled) == ("outgoing", NOW, True)
+    after = History(4, 0, NOW - timedelta(hours=1), throttled_count=2)
+    assert next_attempt_at(after, POLICY, now=NOW) == NOW + timedelta(seconds=900)
+
+
+def test_a_mail_that_is_throttled_again_and_again_gets_a_gap_of_its_own() -> None:
+    often = History(5, 0, NOW - timedelta(hours=1), throttled_count=5)
+    verdict = verdict_on(Outcome.DEFERRED, often, POLICY, now=NOW, is_throttling=True)
+    assert (verdict.due_at, verdict.is_throttled) == (NOW + timedelta(seconds=60), False)
+
+
+def test_throttling_counts_against_the_deadline() -> None:
+    late = History(3, 0, NOW - timedelta(hours=48))
+    verdict = verdict_on(Outcome.DEFERRED, late, POLICY, now=NOW, is_throttling=True)
+    assert (verdict.state, verdict.failure_kind) == ("failed", "expired")
+
+
+def test_a_server_that_asks_for_less_is_left_alone_for_longer_each_time() -> None:
+    assert [throttled_seconds(count) for count in (1, 2, 3, 5, 6, 100)] == [30, 60, 120, 480, 900, 900]

@@ -15,6 +15,7 @@ class EventKind(StrEnum):
 
     NOT_TOLD = "not_told"  # [reason] one per contact who was a candidate and was passed over
     ROUTE = "route.chosen"  # [server, rule, wanted_from, from, why, return_path, return_domain, is_warning]
+    STAND_IN = "server.stand_in"  # [home, via, why] a workspace's: another server carries what waits for one
     CAPTURED = "email.captured"  # [count, mode, level] grouped per message
     SCHEDULED = "message.scheduled"  # [written_at] it was written earlier, to be posted when it was
     MOVED = "emails.moved"  # [before, after] by a member; its emails leave at another time ("": at once)

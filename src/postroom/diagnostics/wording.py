@@ -32,6 +32,10 @@ WHY_TOLD: dict[str, Words] = {
 WHY_HELD: dict[str, Words] = {
     "server_unreachable": gettext_lazy("the relay could not be reached"),
     "no_server": gettext_lazy("no outgoing server is set up (RELAY_URL)"),
+    "daily_limit": gettext_lazy("the daily limit is used up"),
+    "daily_limit_urgent_share": gettext_lazy("the rest of the daily limit is kept for urgent mail"),
+    "rate_limit": gettext_lazy("its server takes no more than is set for it in this time"),
+    "throttled": gettext_lazy("the server asked for less mail in a short time"),
 }
 OUTCOMES: dict[str, Words] = {
     "accepted": gettext_lazy("The server took it"),
@@ -41,6 +45,7 @@ OUTCOMES: dict[str, Words] = {
     "uncertain": gettext_lazy("The server gave no answer: it may have arrived"),
 }
 EVENTS: dict[str, Words] = {
+    EventKind.STAND_IN: gettext_lazy("Another server stands in"),
     EventKind.CAPTURED: gettext_lazy("Captured: capture mode kept it in"),
     EventKind.SCHEDULED: gettext_lazy("Written earlier and scheduled"),
     EventKind.MOVED: gettext_lazy("The time at which its emails leave was changed"),
@@ -69,8 +74,10 @@ def why_not_told(reason: str) -> str:
     return str(WHY_NOT_TOLD.get(reason) or _("Not told (%(reason)s).") % {"reason": reason})
 
 
-def why_held(reason: str) -> str:
-    """Why a lane is held, as the end of a sentence."""
+def why_held(reason: str, limit: int | None = None) -> str:
+    """Why a lane is held, as the end of a sentence; `limit` is the workspace's daily limit, if it is at hand."""
+    if reason == "daily_limit" and limit is not None:
+        return _("the daily limit of %(limit)d is used up") % {"limit": limit}
     return str(WHY_HELD.get(reason, reason))
 
 

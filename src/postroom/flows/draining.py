@@ -14,7 +14,7 @@ from django.db import connections
 
 from postroom import engine
 from postroom.flows import writing_back
-from postroom.outgoing import claiming, recovering
+from postroom.outgoing import claiming, holds, recovering
 from postroom.outgoing.claiming import Claim, Claimed
 from postroom.outgoing.copies import Copies, Text
 from postroom.outgoing.feed import OutgoingFeed
@@ -54,12 +54,20 @@ class Drain:
         self.copies = Copies()
         signing = Signing(self.copies, in_loop=self.loop.call_soon_threadsafe)
         self.feed = OutgoingFeed(
-            self.copies, self.journal, signing, notify=self.turn.set, kick=self._kick_if_open
+            self.copies,
+            self.journal,
+            signing,
+            notify=self.turn.set,
+            kick=self._kick_if_open,
+            slow_down=self._slow_down,
+            is_unverified=not relay.verify_certificate,
         )
         self.pools = _pools(relay, self.feed, server.connection_limit)
+        if server.down_because == holds.THROTTLED:
+            self._begin_slowly()
         self.next_at: datetime | None = None
         self.failure: RelayUnreachable | None = None
-        self.is_dry = self.is_woken = False
+        self.is_dry = self.is_woken = self.is_connected = False
         self.last_lane_id = 0
         self.claim_size = FIRST_CLAIM
         self.claimed_at = self.written_at = self.loop.time()
@@ -77,7 +85,7 @@ class Drain:
             left = self.feed.close()
             await asyncio.gather(*(pool.close() for pool in self.pools))
             await self._write_back()
-            is_shown = self.failure is not None
+            is_shown = self.failure is not None or self.feed.pace.is_spent
             email_ids = [email.email_id for email in left]
             await self.in_store(claiming.release, self.lease, email_ids, is_shown=is_shown)
             if not await self.in_store(claiming.held_under, self.lease):
@@ -122,10 +130,15 @@ class Drain:
             self.claim_size = max(self.claim_size // 2, FIRST_CLAIM)
         self.feed.low_water = self.claim_size // 2
 
+    async def connect(self) -> bool:
+        """Open the first connection if there is none; False if the server is not reached."""
+        if not self.is_connected:
+            self.failure = await self._first_connection()
+        return self.is_connected
+
     async def send(self) -> None:
         """Send until nothing is due, nothing is on its way and no wake-up came for a while."""
-        self.failure = await self._first_connection()
-        if self.failure is not None:
+        if not await self.connect():
             return
         self.listening = self._task(self._listen())
         self._kick()  # what was signed since the first connection looked
@@ -145,16 +158,29 @@ class Drain:
             await self.pools[0].start()
         except RelayUnreachable as failure:
             return failure
-        await self.in_store(writing_back.server_was_reached, self.server.pk)
+        self.is_connected = True
+        offers = self.pools[0].offers
+        max_octets = offers.max_octets if offers else None
+        await self.in_store(writing_back.server_was_reached, self.server, max_octets)
         return None
 
     def _is_over(self) -> bool:
-        """Is the server gone, and everything that was on its way settled?"""
+        """Is the server gone, or does it ask to be left alone, and is everything on its way settled?"""
         self.failure = self.pools[0].failure
         for pool in self.pools:
             if pool.fault is not None:
                 raise pool.fault
-        return self.failure is not None and not self.feed.flying
+        has_ended = self.failure is not None or self.feed.pace.is_spent
+        return has_ended and not self.feed.flying
+
+    def _slow_down(self) -> None:
+        for pool in self.pools:
+            pool.slow_down()
+
+    def _begin_slowly(self) -> None:
+        """The server asked for less the last time: one connection, and more only as it takes mail."""
+        for pool in self.pools:
+            pool.pace = 1
 
     def _keep_going(self, *, is_yielding: bool) -> None:
         for task in (self.claiming, self.writing):
@@ -164,7 +190,11 @@ class Drain:
             self.written_at = self.loop.time()
             self.writing = self._task(self._write_back())
         is_wanted = self.feed.is_low or self.is_woken
-        if is_wanted and not (self.is_dry or is_yielding or self.failure) and _is_free(self.claiming):
+        if (
+            is_wanted
+            and not (self.is_dry or is_yielding or self.failure or self.feed.pace.is_spent)
+            and _is_free(self.claiming)
+        ):
             self.claiming = self._task(self._claim_and_kick())
 
     def _is_group_ready(self) -> bool:

@@ -3,54 +3,70 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
 
 from django.db import connection, connections
 
 from postroom.engine import LaneKind
-from postroom.flows import writing_back
+from postroom.flows import trouble, writing_back
 from postroom.flows.draining import Drain
+from postroom.flows.trouble import Trouble
 from postroom.outgoing import claiming, holds, recovering, relays
 from postroom.outgoing.models import MailServer
-from postroom.outgoing.retry import hold_seconds
+from postroom.smtp.relay import Relay
+from postroom.workspaces.sealed import SealBroken
 
-log = logging.getLogger("postroom.sending")
 PREFIX = "server:"
 LINGER_SECONDS = 5.0
 RUN_SECONDS = 30.0
-NO_SERVER_SECONDS = 300.0
-_failure_counts: dict[int, int] = {}
-_told_troubles: dict[int, str] = {}
+T = TypeVar("T")
 
 
 async def drain(lane: str) -> datetime | None:
-    """Send what is due in a server's lanes; return when they want to be asked again (None: nothing waits).
+    """Send what is due in the lanes a server carries; return when they want to be asked again (None: never).
 
-    Nothing is claimed without a relay, and a relay that cannot be reached holds the lanes with growing gaps;
-    no Email fails by either.
+    Nothing is claimed without a relay. One that cannot be reached is left alone with growing gaps while
+    another stands in for it or its lanes wait; no Email fails by that before its deadline.
     """
-    server = await asyncio.to_thread(_server_of, lane)
+    server = await asyncio.to_thread(_in_thread, _server_of, lane)
     if server is None:
         return None
-    relay = relays.relay_of(server)
-    if relay is None:
-        _tell_trouble(server, "No relay is set (RELAY_URL)")
-        return await asyncio.to_thread(_hold, server, holds.NO_SERVER, NO_SERVER_SECONDS)
-    await asyncio.to_thread(_recover_failed_runs)
+    if server.down_until is not None and server.down_until > writing_back.clock():
+        return await asyncio.to_thread(_in_thread, trouble.stay_away, server)
+    relay = await asyncio.to_thread(_in_thread, _relay_of, server)
+    if isinstance(relay, Trouble):
+        return await asyncio.to_thread(_in_thread, trouble.leave_alone, server, relay)
+    await asyncio.to_thread(_in_thread, _recover_failed_runs)
+    run = await _run(server, relay)
+    found = trouble.found_in(run)
+    if found is not None:
+        return await asyncio.to_thread(_in_thread, trouble.leave_alone, server, found)
+    if run.is_connected:
+        await asyncio.to_thread(_in_thread, trouble.is_over, server)
+    return await asyncio.to_thread(_in_thread, _next_at, server)
+
+
+async def _run(server: MailServer, relay: Relay) -> Drain:
+    """One run; a server that another stands in for is tried before anything is claimed for it."""
     async with Drain(server, relay, linger_seconds=LINGER_SECONDS, run_seconds=RUN_SECONDS) as run:
+        if await asyncio.to_thread(_in_thread, _is_away, server) and not await run.connect():
+            return run
         while await run.claim() and run.feed.is_empty:
             continue  # all of it was captured
         if not run.feed.is_empty:
             await run.send()
-    if run.failure is None:
-        _failure_counts.pop(server.pk, None)
-        if _told_troubles.pop(server.pk, ""):
-            log.info("Mail leaves over the server %s again", server.name)
-        return await asyncio.to_thread(_next_at, server)
-    _tell_trouble(server, str(run.failure))
-    count = _failure_counts[server.pk] = _failure_counts.get(server.pk, 0) + 1
-    return await asyncio.to_thread(_hold, server, holds.SERVER_UNREACHABLE, hold_seconds(count))
+    return run
+
+
+def _relay_of(server: MailServer) -> Relay | Trouble:
+    """How to reach the server, or why that cannot be told."""
+    try:
+        relay = relays.relay_of(server)
+    except (ValueError, SealBroken) as error:
+        return Trouble(holds.SERVER_UNREACHABLE, str(error))
+    return relay or Trouble(holds.NO_SERVER, "No relay is set (RELAY_URL)")
 
 
 def recover(*, is_start: bool = True) -> int:
@@ -74,53 +90,40 @@ def recover(*, is_start: bool = True) -> int:
 
 
 def due() -> list[str]:
-    """The servers that have something due. For a thread of the engine: its connection is closed again."""
-    try:
-        return [f"{PREFIX}{server_id}" for server_id in claiming.due_server_ids()]
-    finally:
-        connections.close_all()
+    """The servers that have something due, and those that are worth another try."""
+    return _in_thread(_due)
 
 
 KIND = LaneKind(PREFIX, drain, due)
 
 
-def _server_of(lane: str) -> MailServer | None:
+def _due() -> list[str]:
+    server_ids = {*claiming.due_server_ids(), *holds.homes_to_try(writing_back.clock())}
+    return [f"{PREFIX}{server_id}" for server_id in sorted(server_ids)]
+
+
+def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Use the database in a thread of the engine: its connection is closed again."""
     try:
-        return MailServer.objects.filter(pk=int(lane.removeprefix(PREFIX))).first()
+        return function(*arguments)
     finally:
         connections.close_all()
+
+
+def _server_of(lane: str) -> MailServer | None:
+    return MailServer.objects.defer(*relays.SECRETS).filter(pk=int(lane.removeprefix(PREFIX))).first()
+
+
+def _is_away(server: MailServer) -> bool:
+    return server.failure_count > 0 and bool(holds.carriers_of(server.pk))
 
 
 def _recover_failed_runs() -> None:
     """A run that could not write back leaves its journal: settle that first."""
-    try:
-        if recovering.is_anything_left():
-            recover(is_start=False)
-    finally:
-        connections.close_all()
-
-
-def _tell_trouble(server: MailServer, why: str) -> None:
-    """One line when trouble begins or changes, none for every try in vain."""
-    if _told_troubles.get(server.pk) != why:
-        _told_troubles[server.pk] = why
-        log.warning("Mail over the server %s waits, and no email fails by it: %s", server.name, why)
+    if recovering.is_anything_left():
+        recover(is_start=False)
 
 
 def _next_at(server: MailServer) -> datetime | None:
-    try:
-        now, lanes = claiming.waiting(server.pk)
-        return claiming.next_at(lanes, now)
-    finally:
-        connections.close_all()
-
-
-def _hold(server: MailServer, because: str, seconds: float) -> datetime | None:
-    """Hold the server's lanes; return when they open again, None if nothing waits in them."""
-    try:
-        now, lanes = claiming.waiting(server.pk)
-        until = now + timedelta(seconds=seconds)
-        holds.hold(server.pk, until, because)
-        return until if lanes else None
-    finally:
-        connections.close_all()
+    now, lanes = claiming.waiting(server.pk)
+    return claiming.next_at(lanes, now)

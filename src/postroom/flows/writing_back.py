@@ -16,10 +16,13 @@ from postroom.flows import limits
 from postroom.flows.telling import tell_failures
 from postroom.outgoing import capturing, holds, settling
 from postroom.outgoing.claiming import Claim, Claimed
+from postroom.outgoing.models import MailServer
 from postroom.outgoing.retry import RetryPolicy
 from postroom.outgoing.settling import Ended
 from postroom.workspaces import installation, parameters
 from postroom.workspaces.capture_rules import Capture
+
+REACHED_IS_FRESH = timedelta(minutes=1)
 
 
 def clock() -> datetime:
@@ -80,6 +83,14 @@ def tell_of_limits(got: Claim) -> None:
     tell(got.failed_message_ids)
 
 
-def server_was_reached(server_id: int) -> None:
-    """Open the lanes that were held because of this server."""
-    holds.reopen(server_id)
+def server_was_reached(server: MailServer, max_octets: int | None) -> None:
+    """Open the lanes that waited for this server, and note when it let us in and which SIZE it told.
+
+    `server` is as it was before; where nothing changed and that was a moment ago, nothing is written.
+    """
+    now = clock()
+    if server.failure_count or server.down_until or server.down_because:
+        holds.reopen(server.pk)
+    is_noted = server.last_reached_at is not None and now - server.last_reached_at < REACHED_IS_FRESH
+    if not is_noted or server.announced_size != max_octets:
+        MailServer.objects.filter(pk=server.pk).update(last_reached_at=now, announced_size=max_octets)

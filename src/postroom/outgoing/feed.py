@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from postroom.outgoing.claiming import Claimed
 from postroom.outgoing.copies import Copies, Signature, Unsendable
 from postroom.outgoing.journal import Journal
+from postroom.outgoing.pace import Pace
+from postroom.outgoing.retry import words_of
 from postroom.outgoing.settling import Ended
 from postroom.outgoing.signing import Signed, Signing
 from postroom.smtp.mail import MailObject, Settled
-from postroom.wire.reply import Reply
+from postroom.wire.reply import Outcome, Reply
 
 GROUP = 200
 
@@ -20,7 +22,8 @@ class OutgoingFeed:
     """Feed and journal of one drain.
 
     `notify` is called when a group is to be written back, when all is done, and when what waits is down to
-    `low_water`; `kick` when copies that had to be signed first are ready.
+    `low_water`; `kick` when copies that had to be signed first are ready; `slow_down` when the server asks
+    for less. `is_unverified` says of what follows that nobody checks the server's certificate.
     """
 
     def __init__(
@@ -31,6 +34,8 @@ class OutgoingFeed:
         *,
         notify: Callable[[], None],
         kick: Callable[[], None],
+        slow_down: Callable[[], None],
+        is_unverified: bool = False,
     ) -> None:
         self.copies = copies
         self.journal = journal
@@ -38,6 +43,9 @@ class OutgoingFeed:
         signing.take, signing.ready_count = self._take_signed, self._signature_count
         self.notify = notify
         self.kick = kick
+        self.slow_down = slow_down
+        self.is_unverified = is_unverified
+        self.pace = Pace()
         self.is_open = True
         self.low_water = 1
         self.urgent: deque[Claimed] = deque()
@@ -112,7 +120,7 @@ class OutgoingFeed:
 
     def next_urgent(self) -> MailObject | None:
         """The next copy of urgent mail; None if there is none."""
-        while self.is_open and self.urgent:
+        while self.is_open and self.urgent and not self.pace.is_spent:
             if (mail := self._copy(self.urgent.popleft())) is not None:
                 return mail
         return None
@@ -132,11 +140,26 @@ class OutgoingFeed:
     def settled(self, settled: Settled) -> None:
         """Take an outcome back."""
         email, reverse_path = self.flying.pop(settled.key)
-        self.ended.append(
-            Ended(email, settled.outcome, settled.reply, reverse_path, settled.seconds, settled.was_tls)
+        ended = Ended(
+            email,
+            settled.outcome,
+            settled.reply,
+            reverse_path,
+            settled.seconds,
+            settled.was_tls,
+            settled.was_tls and self.is_unverified,
         )
+        self.ended.append(ended)
+        self._note_pace(ended)
         if len(self.ended) == GROUP or self.is_ebbing:
             self.notify()
+
+    def _note_pace(self, ended: Ended) -> None:
+        """Heed a server that asks for less; once slowing down does not help, hand out nothing more."""
+        if ended.outcome is Outcome.ACCEPTED:
+            self.pace.accepted()
+        elif ended.is_throttling and self.pace.throttled(ended.seconds, words_of(ended.reply)):
+            self.slow_down()
 
     # What comes back from the threads.
 
@@ -153,7 +176,7 @@ class OutgoingFeed:
         return len(self.signatures)
 
     def _pick(self) -> Claimed | None:
-        if not self.is_open:
+        if not self.is_open or self.pace.is_spent:
             return None
         queue = self.urgent or self.bulk
         if self.waiting_count == self.low_water:

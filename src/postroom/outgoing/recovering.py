@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from django.conf import settings
 from postroom.outgoing import claiming, journal
 from postroom.outgoing.claiming import Claimed
 from postroom.outgoing.journal import Notes, Try
-from postroom.outgoing.retry import RetryPolicy
+from postroom.outgoing.retry import PolicyOf
 from postroom.outgoing.settling import Ended, Settlement, settle
 from postroom.wire.reply import Outcome
 
@@ -32,9 +32,7 @@ def is_anything_left() -> bool:
     return is_left
 
 
-def recover(
-    *, is_alone: bool, now: datetime, policy_of: Callable[[int], RetryPolicy]
-) -> Iterator[Settlement]:
+def recover(*, is_alone: bool, now: datetime, policy_of: PolicyOf) -> Iterator[Settlement]:
     """Settle the leases of workers that are gone; one Settlement per group written.
 
     A journal left behind on this machine settles its lease: noted replies count, content that was begun is
@@ -53,9 +51,7 @@ def recover(
             yield from _settle_lease(Notes(lease, is_complete=False), now, policy_of)
 
 
-def _settle_lease(
-    notes: Notes, now: datetime, policy_of: Callable[[int], RetryPolicy]
-) -> Iterator[Settlement]:
+def _settle_lease(notes: Notes, now: datetime, policy_of: PolicyOf) -> Iterator[Settlement]:
     ended, untouched = [], []
     for email in claiming.held_under(notes.lease):
         known = _as_noted(email, notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -10,6 +11,9 @@ from postroom.outgoing.models import FailureKind, State
 from postroom.wire.reply import Outcome, Reply
 
 JITTER = 0.1  # of a gap, so that what failed together does not come back together
+THROTTLED_FREELY = (
+    5  # so often an Email waits for its lane alone; then a gap of its own keeps it from blocking
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,9 @@ class RetryPolicy:
         return timedelta(seconds=self.gaps_seconds[min(attempt_count, len(self.gaps_seconds)) - 1])
 
 
+PolicyOf = Callable[[int, str], RetryPolicy]  # by workspace and stream
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """What an Email went through before the attempt that is judged."""
@@ -32,6 +39,12 @@ class History:
     uncertain_count: int = 0
     first_attempt_at: datetime | None = None
     is_urgent: bool = True
+    throttled_count: int = 0
+
+    @property
+    def gap_number(self) -> int:
+        """The number of the gap after the next attempt: those that were throttled used none up."""
+        return self.attempt_count - self.throttled_count + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +55,22 @@ class Verdict:
     due_at: datetime | None = None
     failure_kind: str = ""
     is_uncertain: bool = False
+    is_throttled: bool = False
 
 
 def verdict_on(
-    outcome: Outcome, history: History, policy: RetryPolicy, *, now: datetime, jitter: float = 0.0
+    outcome: Outcome,
+    history: History,
+    policy: RetryPolicy,
+    *,
+    now: datetime,
+    jitter: float = 0.0,
+    is_throttling: bool = False,
 ) -> Verdict:
     """Judge one attempt that ended at `now`; `jitter` lies between -1 and 1 and moves the next due time.
 
-    4yz and an unreached server mean again after a gap, until the deadline; 5yz ends it at once. Where the
+    4yz and an unreached server mean again after a gap, until the deadline; 5yz ends it at once. A 4yz that
+    `is_throttling` slows the lane and not the mail: it stays due, its gap is not used up. Where the
     answer to the content is missing, urgent mail is sent once more under the same Message-ID, anything else
     may have arrived and is left to people (RFC 1047).
     """
@@ -58,6 +79,8 @@ def verdict_on(
             return Verdict(State.SENT)
         case Outcome.REFUSED:
             return Verdict(State.FAILED, failure_kind=FailureKind.REFUSED)
+        case Outcome.DEFERRED if is_throttling and history.throttled_count < THROTTLED_FREELY:
+            return _as_soon_as_its_lane(history, policy, now)
         case Outcome.DEFERRED | Outcome.UNREACHABLE:
             return _again(history, policy, now, jitter)
         case Outcome.UNCERTAIN if history.is_urgent and history.uncertain_count == 0:
@@ -73,11 +96,15 @@ def next_attempt_at(
     history: History, policy: RetryPolicy, *, now: datetime, jitter: float = 0.0
 ) -> datetime | None:
     """When to try again after an attempt at `now`, at the deadline at the latest; None if that has passed."""
-    ends_at = (history.first_attempt_at or now) + policy.deadline
+    ends_at = _ends_at(history, policy, now)
     if now >= ends_at:
         return None
-    gap = policy.gap_after(history.attempt_count + 1) * (1 + JITTER * jitter)
+    gap = policy.gap_after(history.gap_number) * (1 + JITTER * jitter)
     return min(now + gap, ends_at)
+
+
+def _ends_at(history: History, policy: RetryPolicy, now: datetime) -> datetime:
+    return (history.first_attempt_at or now) + policy.deadline
 
 
 def _again(history: History, policy: RetryPolicy, now: datetime, jitter: float) -> Verdict:
@@ -85,6 +112,12 @@ def _again(history: History, policy: RetryPolicy, now: datetime, jitter: float) 
     if due_at is None:
         return Verdict(State.FAILED, failure_kind=FailureKind.EXPIRED)
     return Verdict(State.OUTGOING, due_at=due_at)
+
+
+def _as_soon_as_its_lane(history: History, policy: RetryPolicy, now: datetime) -> Verdict:
+    if now >= _ends_at(history, policy, now):
+        return Verdict(State.FAILED, failure_kind=FailureKind.EXPIRED)
+    return Verdict(State.OUTGOING, due_at=now, is_throttled=True)
 
 
 def words_of(reply: Reply | None) -> str:
@@ -96,3 +129,9 @@ def hold_seconds(failure_count: int) -> float:
     """How long a server that was not reached so many times in a row (1 or more) is left alone."""
     doubled: float = 15.0 * 2 ** (min(failure_count, 10) - 1)
     return min(300.0, doubled)
+
+
+def throttled_seconds(hold_count: int) -> float:
+    """How long the lanes of a server are held that asked for less so many times in a row (1 or more)."""
+    doubled: float = 30.0 * 2 ** (min(hold_count, 10) - 1)
+    return min(900.0, doubled)

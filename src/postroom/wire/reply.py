@@ -11,6 +11,22 @@ from postroom.wire.characters import visible
 _REPLY_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:[ -](.*))?", re.DOTALL)
 _ENHANCED: Final = re.compile(r"\s*([245])\.([0-9]{1,3})\.([0-9]{1,3})(?=\s|$)")
 _LINE_OCTETS: Final = 512
+_THROTTLING_CODES: Final = frozenset((450, 451, 452, 454))
+_THROTTLING_STATUSES: Final = frozenset(((3, 2), (4, 5), (7, 0), (7, 28), (7, 500), (7, 501), (7, 502)))
+_ABOUT_ONE_MAIL: Final = re.compile(
+    r"gr[ea]y[- ]?list|postgrey|mailbox|inbox|over ?quota|(disk|storage) (space|quota|full)", re.IGNORECASE
+)
+_SLOWER: Final = re.compile(
+    r"\brates?[ -](limit|control|exceeded)|throttl|slow(ing)? down|too (many|much|fast|frequent|quick)"
+    r"|\b(rate|sending|messages?|mails?|hourly|daily|connections?)( [a-z]+)? (limit|quota)\b"
+    r"|limit [a-z ]{0,30}(messages|mails|recipients|connections|hour|minute)"
+    r"|(unusual|sending|message|delivery) rate|back[ -]?off",
+    re.IGNORECASE,
+)
+_LATER: Final = re.compile(
+    r"try (again )?later|retry later|come back later|temporarily deferred", re.IGNORECASE
+)
+_ABOUT_THE_MAIL: Final = frozenset((1, 2, 6))  # the address, the mailbox, the content (RFC 3463 §3)
 
 
 class Outcome(StrEnum):
@@ -110,3 +126,27 @@ def _pieces(line: str, room: int) -> Iterator[str]:
     ascii_line = visible(line).encode("ascii", "replace").decode("ascii")
     for start in range(0, max(len(ascii_line), 1), room):
         yield ascii_line[start : start + room]
+
+
+def is_throttling(reply: Reply) -> bool:
+    """Does the server ask for a slower pace in answer to a mail, and not for this mail to come back later?
+
+    421 does (RFC 5321 §3.8: it closes the connection), and so do 450, 451, 452 and 454 that say so by an
+    enhanced status or in words. Greylisting, a full mailbox and whatever else is about one address or one
+    content is the business of that mail alone.
+    """
+    if _ABOUT_ONE_MAIL.search(reply.text):
+        return False
+    if reply.code == 421:
+        return True
+    return reply.code in _THROTTLING_CODES and _asks_for_less(reply.enhanced, reply.text)
+
+
+def _asks_for_less(enhanced: EnhancedStatus | None, text: str) -> bool:
+    if enhanced is None:
+        return bool(_SLOWER.search(text) or _LATER.search(text))
+    if enhanced.subject in _ABOUT_THE_MAIL:
+        return False
+    if (enhanced.subject, enhanced.detail) in _THROTTLING_STATUSES:
+        return True
+    return bool(_SLOWER.search(text)) or (enhanced.subject == 3 and bool(_LATER.search(text)))
