@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver
 from ninja import NinjaAPI
 
-from postroom.api import emails, inbound, problems, quota, records, scheduled, servers
+from postroom.api import dkim, emails, inbound, problems, quota, records, scheduled, servers
 from postroom.api.callers import BearerKey
 
 api = NinjaAPI(
@@ -21,6 +21,7 @@ api = NinjaAPI(
 api.add_router("/records", records.router)
 api.add_router("/inbound", inbound.router)
 api.add_router("/servers", servers.router)
+api.add_router("/domains", dkim.router)
 api.add_router("", emails.router)
 api.add_router("", quota.router)
 api.add_router("", scheduled.router)

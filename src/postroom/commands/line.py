@@ -8,6 +8,7 @@ import typer
 
 from postroom.commands import (
     capturing,
+    dkim,
     explaining,
     inbound,
     keys,
@@ -49,6 +50,7 @@ app.add_typer(quota.app, name="quota")
 app.add_typer(capturing.app, name="capture")
 app.add_typer(servers.app, name="server")
 app.add_typer(keys.app, name="key")
+app.add_typer(dkim.app, name="dkim")
 app.add_typer(sealing.app, name="secret")
 app.add_typer(parameters.app, name="parameter")
 app.add_typer(settings.app, name="config")

@@ -81,7 +81,7 @@ def _shapes() -> dict[str, Any]:
 
 def _shapes_of_ways_out() -> dict[str, Any]:
     from postroom.commands import sealing
-    from postroom.flows import limit_shapes, server_shapes
+    from postroom.flows import domain_shapes, limit_shapes, server_shapes
 
     return {
         "quota show": limit_shapes.QuotaShape,
@@ -89,6 +89,12 @@ def _shapes_of_ways_out() -> dict[str, Any]:
         "quota requests": list[limit_shapes.LimitRequestShape],
         "quota grant": limit_shapes.LimitRequestShape,
         "quota decline": limit_shapes.LimitRequestShape,
+        "dkim list": list[domain_shapes.DkimKeyShape],
+        "dkim make": domain_shapes.DkimKeyShape,
+        "dkim check": domain_shapes.DomainShape,
+        "dkim activate": domain_shapes.DkimKeyShape,
+        "dkim rotate": domain_shapes.DkimKeyShape,
+        "dkim revoke": domain_shapes.DkimKeyShape,
         "server list": list[server_shapes.ServerShape],
         "server show": server_shapes.ServerShape,
         "server add": server_shapes.ServerShape,

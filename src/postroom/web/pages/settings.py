@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods
 from postroom.flows import arranging
 from postroom.flows import capture as capturing
 from postroom.outgoing.models import Email
+from postroom.web.domain_shown import shown
 from postroom.web.forms import CaptureForm, DomainForm, ParameterForm, WorkspaceForm
 from postroom.web.membership import MemberRequest, for_admins
 from postroom.workspaces import parameters
@@ -56,7 +57,7 @@ def domain(request: MemberRequest, pk: int) -> HttpResponse:
     form = DomainForm(request.POST or None, instance=row)
     if form.is_valid() and _stored(request, form):
         return redirect("domains")
-    return render(request, "postroom/settings/domain.html", {"domain": row, "form": form})
+    return render(request, "postroom/settings/domain.html", {"domain": row, "form": form, "dns": shown(row)})
 
 
 @_page
