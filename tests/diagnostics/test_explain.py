@@ -3,7 +3,7 @@ from django.utils.translation import override
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroom.diagnostics.explain import explain
+from postroom.diagnostics.explain import explain, explain_hold
 from postroom.diagnostics.reasons import BY_ID, REASONS
 from postroom.diagnostics.rules import RULES
 
@@ -57,9 +57,26 @@ def test_a_reply_seen_in_the_wild_has_its_reason(
     assert explain(code=code, enhanced=enhanced, text=text).reason == reason
 
 
-@pytest.mark.parametrize("kind", ["uncertain", "captured", "no_server", "server_unreachable"])
+@pytest.mark.parametrize("kind", ["uncertain", "captured", "no_server", "server_unreachable", "daily_limit"])
 def test_what_no_server_said_is_its_own_reason(kind: str) -> None:
     assert explain(failure_kind=kind).reason == kind
+
+
+@pytest.mark.parametrize(
+    ("because", "reason"),
+    [
+        ("daily_limit", "daily_limit_waits"),
+        ("daily_limit_urgent_share", "daily_limit_waits"),
+        ("rate_limit", "own_rate_limit"),
+    ],
+)
+def test_what_is_held_by_a_limit_asks_nothing_of_anybody(because: str, reason: str) -> None:
+    told = explain_hold(because)
+    assert (told.reason, told.who_must_act) == (reason, "Nobody")
+
+
+def test_what_is_held_otherwise_is_explained_as_its_failure() -> None:
+    assert explain_hold("server_unreachable") == explain(failure_kind="server_unreachable")
 
 
 def test_an_expired_mail_is_explained_by_what_the_server_said_all_the_time() -> None:

@@ -196,7 +196,7 @@ def test_every_row_says_what_happens_next(people: Cast) -> None:
     now = timezone.now()
     email = Email.objects.select_related("lane").get(pk=waiting(people).pk)
     email.due_at = now + timedelta(minutes=4)
-    assert (next_step(email, now).words, next_step(email, now).at) == ("leaves", email.due_at)
+    assert (next_step(email, now).words, next_step(email, now).at) == ("scheduled for", email.due_at)
     email.attempt_count = 2
     assert (next_step(email, now).look, next_step(email, now).words) == ("delayed", "try no. 3")
     email.lane = Lane(held_until=now + timedelta(hours=1), held_because="server_unreachable")

@@ -13,13 +13,13 @@ from postroom.conversations.models import Notification
 from postroom.flows import limit_requests
 from postroom.flows.recording import contact_for, follow
 from postroom.outgoing import allowances, relays
-from postroom.outgoing.models import Allowance, Email, Lane, MailServer
+from postroom.outgoing.models import Allowance, Email, FailureKind, Lane, MailServer
 from postroom.web.queue_places import count_before
 from postroom.workspaces import plans
 from postroom.workspaces.models import LimitRequest, Member, Plan, SystemParameter, Workspace
 from tests.people import Cast
 from tests.web.conftest import Browse
-from tests.web.mail import said
+from tests.web.mail import fail, said
 
 WHY = {"wanted": "500", "reason": "We invoice 400 customers every Monday."}
 HTMX = {"HX-Request": "true"}
@@ -29,6 +29,13 @@ HTMX = {"HX-Request": "true"}
 def plan_of_the_cast(people: Cast) -> None:
     """Whatever the cast has elsewhere, here it has the 200 a day of a paying workspace."""
     limited(people)
+
+
+@pytest.fixture
+def neighbours(neighbours: Cast) -> Cast:
+    """So have they."""
+    limited(neighbours)
+    return neighbours
 
 
 def limited(people: Cast, limit: int | None = None) -> None:
@@ -383,14 +390,26 @@ def test_a_held_email_says_until_when_why_and_what_is_before_it(people: Cast, as
     assert lane.held_until is not None
     queue = page(as_ana, "emails")
     assert queue.count("held: ") == 2
-    assert "daily limit" in queue
     assert "1 is before it" in queue
     assert lane.held_until.isoformat() in queue
+    assert "held: the daily limit of 200 is used up; again" in queue
     assert "1 is before it" in page(as_ana, "delivery", second.pk)
     why = page(as_ana, "why", message=str(second.pk), address="ben@example.org")
     assert "1 email of this workspace leaves before it." in why
     assert f"held until {lane.held_until:%Y-%m-%d 23:00}" in why
-    assert "daily limit" in why
+    assert "because the daily limit of 200 is used up" in why
+    assert "Who must act: Nobody" in why
+
+
+def test_what_failed_because_of_the_limit_says_when_retry_works(people: Cast, as_ana: Client) -> None:
+    """Where what is over the limit does not wait."""
+    email = fail(said(people).emails.get(), FailureKind.DAILY_LIMIT, "")
+    shown = page(as_ana, "delivery", email.message_id)
+    assert "Retry after 23:00 UTC, or ask for a higher limit" in shown
+    assert "Trying again without a change will not help." not in shown
+    assert "Retry after 23:00 UTC" in page(
+        as_ana, "why", message=str(email.message_id), address="ben@example.org"
+    )
 
 
 def test_urgent_mail_is_before_bulk_mail(people: Cast) -> None:

@@ -53,7 +53,7 @@ def test_every_page_sends_a_stranger_to_the_login(people: Cast, client: Client) 
         **_numbers_of(people),
         "target_mail": {"mail_id": "1"},
         "target_mail_html": {"mail_id": "1"},
-        **dict.fromkeys(("operator_workspace", "operator_decide"), {"slug": people.workspace.slug}),
+        **{name: {"slug": "demo"} for name in ("operator_workspace", "operator_decide")},
     }
     for page in _pages():
         if page.name in OPEN:

@@ -14,8 +14,17 @@ _SELF_EXPLAINING = {
     "captured": "captured",
     "no_server": "no_server",
     "server_unreachable": "server_unreachable",
+    "throttled": "throttled",
+    "unreached_too_long": "unreached_too_long",
     "unreachable": "server_unreachable",
+    "daily_limit": "daily_limit",
     "cancelled": "cancelled",
+}
+# What the same words mean of mail that is held: nobody has to do anything.
+_HELD = {
+    "daily_limit": "daily_limit_waits",
+    "daily_limit_urgent_share": "daily_limit_waits",
+    "rate_limit": "own_rate_limit",
 }
 _LONGEST_TEXT = 4000
 
@@ -43,6 +52,13 @@ def explain(
     return _in_words(
         BY_ID[reason_of(code=code, enhanced=enhanced, text=text, failure_kind=failure_kind)], code
     )
+
+
+def explain_hold(held_because: str) -> Explanation:
+    """Say why mail is held, who must act and what to do; `held_because` is that of its lane."""
+    if held_because in _HELD:
+        return _in_words(BY_ID[_HELD[held_because]], None)
+    return explain(failure_kind=held_because)
 
 
 def reason_of(*, code: int | None, enhanced: str, text: str, failure_kind: str) -> str:

@@ -282,10 +282,48 @@ REASONS = (
         is_retry_useful=True,
     ),
     Reason(
+        "unreached_too_long",
+        _(
+            "The outgoing server could not be reached until the time allowed was over. "
+            "The mail has not left Postroom."
+        ),
+        OPERATOR,
+        _("Check the outgoing server and its settings; once it is reached again, retry the mail."),
+        is_retry_useful=True,
+    ),
+    Reason(
+        "throttled",
+        _("The outgoing server asked for less mail in a short time. The mail waits in Postroom."),
+        NOBODY,
+        _("Nothing: Postroom sends more slowly and goes on by itself. If it happens often, limit its rate."),
+        is_retry_useful=True,
+    ),
+    Reason(
         "no_server",
         _("No outgoing server is set up. The mail waits in Postroom."),
         OPERATOR,
         _("Set RELAY_URL and start Postroom again; what waits leaves by itself."),
+        is_retry_useful=True,
+    ),
+    Reason(
+        "daily_limit",
+        _("The daily limit of the workspace was used up. The mail has not left Postroom."),
+        YOU,
+        _("Retry after 23:00 UTC, or ask for a higher limit under Plan and limit."),
+        is_retry_useful=True,
+    ),
+    Reason(
+        "daily_limit_waits",
+        _("The daily limit of the workspace is used up. The mail waits in Postroom."),
+        NOBODY,
+        _("Nothing: it leaves by itself after 23:00 UTC. To send more a day, ask for a higher limit."),
+        is_retry_useful=True,
+    ),
+    Reason(
+        "own_rate_limit",
+        _("The outgoing server has had as many emails as are set for it in this time. The mail waits."),
+        NOBODY,
+        _("Nothing: it leaves by itself. An administrator sets the figures under Outgoing Servers."),
         is_retry_useful=True,
     ),
     Reason(

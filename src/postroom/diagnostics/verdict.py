@@ -11,9 +11,10 @@ from django.utils.translation import gettext as _
 
 from postroom.conversations.models import Notification
 from postroom.diagnostics import wording
-from postroom.diagnostics.explain import Explanation, explain
+from postroom.diagnostics.explain import Explanation, explain, explain_hold
 from postroom.diagnostics.reasons import NOBODY, OPERATOR, YOU
 from postroom.outgoing.models import Attempt, Email, FailureKind, State
+from postroom.workspaces.plans import limit_of
 
 _CODES = re.compile(r"(?:(?P<code>[245]\d\d)[ -]+)?(?P<enhanced>[245]\.\d{1,3}\.\d{1,3})?\b")
 
@@ -30,6 +31,8 @@ class Verdict:
 def explain_email(email: Email, last: Attempt | None) -> Explanation:
     """Why an email failed, waits or was cancelled; `last` is its last attempt, None if none was made."""
     kind = email.failure_kind or email.cancelled_because
+    if last is not None and kind == FailureKind.EXPIRED and last.outcome == Attempt.Outcome.UNREACHABLE:
+        kind = "unreached_too_long"
     if last is None or email.failure_kind == FailureKind.BOUNCED:
         codes = _CODES.match(email.failure_text)
         code, enhanced = (codes["code"], codes["enhanced"]) if codes else (None, None)
@@ -108,14 +111,13 @@ def _waiting(email: Email, last: Attempt | None, now: datetime) -> Verdict:
 
 def _held(email: Email) -> Verdict:
     lane = email.lane
+    reason = wording.why_held(lane.held_because, limit_of(lane.workspace))
     if lane.held_until is None:
-        words = _("It waits, because %(reason)s.") % {"reason": wording.why_held(lane.held_because)}
+        words = _("It waits, because %(reason)s.") % {"reason": reason}
     else:
-        words = _("It is held until %(time)s, because %(reason)s.") % {
-            "time": _when(lane.held_until),
-            "reason": wording.why_held(lane.held_because),
-        }
-    return Verdict(words, explain(failure_kind=lane.held_because).who_must_act)
+        words = _("It is held until %(time)s, because %(reason)s.")
+        words %= {"time": _when(lane.held_until), "reason": reason}
+    return Verdict(words, explain_hold(lane.held_because).who_must_act)
 
 
 def verdict_without_email(notification: Notification | None, not_told: str | None) -> Verdict:

@@ -75,7 +75,7 @@ def why_not_told(reason: str) -> str:
 
 
 def why_held(reason: str, limit: int | None = None) -> str:
-    """Why a lane is held, as the end of a sentence; `limit` is the workspace's daily limit, if it is at hand."""
+    """Why a lane is held, as the end of a sentence; `limit` is the workspace's daily limit, if known."""
     if reason == "daily_limit" and limit is not None:
         return _("the daily limit of %(limit)d is used up") % {"limit": limit}
     return str(WHY_HELD.get(reason, reason))

@@ -125,7 +125,8 @@ def _messages(member: Member, wanted: str) -> list[int]:
 
 def rows_of(emails: QuerySet[Email], before: str | None = None) -> tuple[list[EmailRow], int | None]:
     """A page of rows and where the next one begins."""
-    found = newest_first(emails.select_related("message__record", "address", "contact", "lane"), before)
+    listed = emails.select_related("message__record", "address", "contact", "lane__workspace")
+    found = newest_first(listed, before)
     attempts, steps = last_attempts(found.rows), steps_of(found.rows)
     return [_row(email, steps[email.pk], attempts) for email in found.rows], found.before
 

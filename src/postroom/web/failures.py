@@ -56,7 +56,9 @@ class Delivery:
 def delivery_of(message: Message, member: Member) -> Delivery:
     """The panel of a message as this member sees it."""
     rows = Email.objects.for_member(member).filter(message=message)
-    listed = rows.select_related("address", "contact__address", "message__record", "message__author", "lane")
+    listed = rows.select_related(
+        "address", "contact__address", "message__record", "message__author", "lane__workspace"
+    )
     failing = rows.filter(state=State.FAILED, ignored_at=None).values("pk")
     failed = list(listed.filter(pk__in=failing).order_by("pk")[:SHOWN])
     others = list(listed.exclude(pk__in=failing).order_by("pk")[:SHOWN])

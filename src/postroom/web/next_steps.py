@@ -10,6 +10,7 @@ from django.utils.translation import ngettext
 
 from postroom.diagnostics.wording import why_held
 from postroom.outgoing.models import Email, Lane, State
+from postroom.workspaces.plans import limit_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class NextStep:
 
 
 def next_step(email: Email, now: datetime) -> NextStep:
-    """What happens next to this email (its lane must be loaded), or that nothing does."""
+    """What happens next to this email (its lane and workspace must be loaded), or that nothing does."""
     label = str(email.get_state_display())
     if email.state == State.OUTGOING:
         return _of_outgoing(email, label, now)
@@ -52,7 +53,8 @@ def _hold(lane: Lane, now: datetime) -> tuple[str, datetime | None] | None:
     if lane.is_paused:
         return _("paused"), None
     if lane.held_until is not None and lane.held_until > now:
-        return _("held: %(reason)s; again") % {"reason": why_held(lane.held_because)}, lane.held_until
+        reason = why_held(lane.held_because, limit_of(lane.workspace))
+        return _("held: %(reason)s; again") % {"reason": reason}, lane.held_until
     if lane.held_because == "no_server":
         return _("held: %(reason)s") % {"reason": why_held(lane.held_because)}, None
     return None

@@ -52,7 +52,7 @@ def _message(request: MemberRequest, wanted: str) -> Message | None:
 def _before(request: MemberRequest, message: Message, address: str) -> Count | None:
     """How many leave before this email, if it is held."""
     rows = Email.objects.for_member(request.member).filter(message=message, address__addr_spec=address)
-    placed = steps_of(list(rows.select_related("lane")))
+    placed = steps_of(list(rows.select_related("lane__workspace")))
     return next((each.before for each in placed.values()), None)
 
 
