@@ -48,6 +48,7 @@ class _Found:
     events: list[Event]
     notification: Notification | None
     received: ReceivedEmail | None
+    stand_ins: list[Event]
 
 
 def trail(message: Message, recipient: str | Contact) -> Trail:
@@ -73,6 +74,7 @@ def _find(message: Message, recipient: str | Contact) -> _Found:
         _events(message, email, contacts),
         _notification(message, contacts),
         ReceivedEmail.objects.filter(message=message, state=ReceivedState.POSTED).first(),
+        _stand_ins(email, attempts) if email else [],
     )
 
 
@@ -103,6 +105,15 @@ def _events(message: Message, email: Email | None, contacts: list[Contact]) -> l
     return list(rows.order_by("at", "pk"))
 
 
+def _stand_ins(email: Email, attempts: list[Attempt]) -> list[Event]:
+    """Which other servers stood in for the email's own, if one carried it; the latest first."""
+    home = email.lane.server.name
+    if all(attempt.server_name == home for attempt in attempts):
+        return []
+    rows = Event.objects.filter(workspace=email.workspace_id, kind=EventKind.STAND_IN, detail__home=home)
+    return list(rows.order_by("-at", "-pk")[:50])
+
+
 def _notification(message: Message, contacts: list[Contact]) -> Notification | None:
     members = [contact.member_id for contact in contacts if contact.member_id]
     if not members:
@@ -124,7 +135,7 @@ def _steps(found: _Found) -> Iterator[Step]:
     yield _posting(found)
     if found.email is not None:
         yield from _email_steps(found.email)
-    yield from (_attempt(attempt) for attempt in found.attempts)
+    yield from (_attempt(attempt, found.stand_ins) for attempt in found.attempts)
     yield from (_event(event) for event in found.events)
     if found.notification is not None:
         yield from _notification_steps(found.notification)
@@ -157,14 +168,24 @@ def _email_steps(email: Email) -> Iterator[Step]:
 def _hold(lane: Lane, until: datetime, now: datetime) -> Step:
     if until <= now:
         return Step(now, _("Held no longer: it goes now"))
-    return Step(now, _("Held until %(time)s") % {"time": _when(until)}, wording.why_held(lane.held_because))
+    return Step(now, _("Held until %(time)s") % {"time": _when(until)}, wording.why_lane_held(lane))
 
 
-def _attempt(attempt: Attempt) -> Step:
+def _attempt(attempt: Attempt, stand_ins: list[Event]) -> Step:
     reply = " ".join(str(part) for part in (attempt.code, attempt.enhanced, attempt.text) if part)
     to = _("%(address)s over %(server)s") % {"address": attempt.addr_spec, "server": attempt.server_name}
+    if home := _stood_in_for(attempt, stand_ins):
+        to += _(", because %(home)s could not be reached") % {"home": home}
+    if attempt.is_unverified:
+        to += f" ({attempt.protection})"
     what = str(wording.OUTCOMES.get(attempt.outcome, attempt.outcome))
     return Step(attempt.at, what, f"{to}: {reply}" if reply else to)
+
+
+def _stood_in_for(attempt: Attempt, stand_ins: list[Event]) -> str:
+    """The server that the attempt's server stood in for at the time; empty if it was its own."""
+    then = (event for event in stand_ins if event.at <= attempt.at)
+    return next((e.detail["home"] for e in then if e.detail["via"] == attempt.server_name), "")
 
 
 def _event(event: Event) -> Step:

@@ -14,7 +14,6 @@ from postroom.diagnostics import wording
 from postroom.diagnostics.explain import Explanation, explain, explain_hold
 from postroom.diagnostics.reasons import NOBODY, OPERATOR, YOU
 from postroom.outgoing.models import Attempt, Email, FailureKind, State
-from postroom.workspaces.plans import limit_of
 
 _CODES = re.compile(r"(?:(?P<code>[245]\d\d)[ -]+)?(?P<enhanced>[245]\.\d{1,3}\.\d{1,3})?\b")
 
@@ -111,7 +110,7 @@ def _waiting(email: Email, last: Attempt | None, now: datetime) -> Verdict:
 
 def _held(email: Email) -> Verdict:
     lane = email.lane
-    reason = wording.why_held(lane.held_because, limit_of(lane.workspace))
+    reason = wording.why_lane_held(lane)
     if lane.held_until is None:
         words = _("It waits, because %(reason)s.") % {"reason": reason}
     else:

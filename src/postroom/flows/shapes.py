@@ -52,6 +52,7 @@ class AttemptShape:
     text: str
     seconds: float
     is_tls: bool
+    is_unverified: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,7 @@ def shape_of_attempt(attempt: Attempt) -> AttemptShape:
         text=attempt.text,
         seconds=round(attempt.seconds, 3),
         is_tls=attempt.is_tls,
+        is_unverified=attempt.is_unverified,
     )
 
 

@@ -232,7 +232,8 @@ class Email(models.Model):
         plain=(
             "id", "workspace", "message", "rendition", "address", "contact", "lane", "state", "failure_kind",
             "cancelled_because", "due_at", "lease", "leased_until", "attempt_count", "uncertain_count",
-            "throttled_count", "first_attempt_at", "sent_at", "bounced_at", "ignored_at", "why_told", "is_listed", "quota_day",
+            "throttled_count", "first_attempt_at", "sent_at", "bounced_at", "ignored_at", "why_told",
+            "is_listed", "quota_day",
             "created_at",
         ),
         personal=("redirected_to",),
@@ -346,6 +347,13 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number}. {self.outcome}"
+
+    @property
+    def protection(self) -> str:
+        """How the connection was protected, in words; empty if it was not."""
+        if self.is_unverified:
+            return str(_("TLS, unverified"))
+        return "TLS" if self.is_tls else ""
 
 
 class Allowance(models.Model):

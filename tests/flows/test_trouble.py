@@ -1,0 +1,434 @@
+"""A server in trouble: who stands in, when it is tried again, what expires, and what slows it down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import pytest
+from django.utils import timezone
+
+from postroom import engine
+from postroom.diagnostics.models import Event
+from postroom.diagnostics.trail import trail
+from postroom.flows import sending
+from postroom.outgoing import holds
+from postroom.outgoing.models import Attempt, Email, Lane, MailServer
+from postroom.outgoing.relays import shared_server
+from postroom.workspaces.parameters import put
+from tests.flows.test_sending import lane_of, wait_it_out
+from tests.outgoing.queued import RelayDoor, queue, relay, tally_adds_up
+from tests.people import Cast, cast
+from tests.smtp.scripted import Answers, ScriptedRelay
+
+pytestmark = pytest.mark.django_db(transaction=True)
+T = TypeVar("T")
+NOWHERE = "smtp://127.0.0.1:1"
+
+
+@pytest.fixture
+def people(transactional_db: None, data_folder: Path) -> Cast:
+    """The cast, in tables that threads can see."""
+    return cast()
+
+
+@pytest.fixture(autouse=True)
+def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "LINGER_SECONDS", 0.1)
+
+
+@pytest.fixture
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the lanes that were woken."""
+    names: list[str] = []
+    monkeypatch.setattr(engine, "wake", names.append)
+    return names
+
+
+def run(story: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(asyncio.wait_for(story, 30))
+
+
+def server(people: Cast, name: str, port: int = 1, **fields: Any) -> MailServer:
+    made = {"host": "127.0.0.1", "port": port, "encryption": "none", **fields}
+    return MailServer.objects.create(workspace=people.workspace, name=name, **made)
+
+
+def queued_at(home: MailServer, *emails: Email) -> None:
+    """Let Emails wait for a server of the workspace."""
+    Lane.objects.filter(pk__in=[email.lane_id for email in emails]).update(server=home)
+
+
+@contextlib.asynccontextmanager
+async def standing_in(stand_in: MailServer) -> AsyncIterator[RelayDoor]:
+    """Let a server of the workspace take mail."""
+
+    settings = SimpleNamespace()
+    async with relay(settings) as door:
+        port = int(settings.POSTROOM_RELAY_URL.rpartition(":")[2])
+        await asyncio.to_thread(lambda: MailServer.objects.filter(pk=stand_in.pk).update(port=port))
+        yield door
+
+
+def drain(*servers: MailServer) -> list[Any]:
+    """Drain these servers once, one after the other."""
+
+    async def story() -> list[Any]:
+        return [await sending.drain(each.engine_lane) for each in servers]
+
+    return run(story())
+
+
+def test_trouble_is_written_into_the_servers_row_and_outlives_the_process(
+    people: Cast, settings: Any
+) -> None:
+    queue(people.workspace, ["ben@example.org"])
+    settings.POSTROOM_RELAY_URL = NOWHERE
+    drain(shared_server())
+    first = shared_server()
+    assert (first.down_because, first.failure_count) == ("server_unreachable", 1)
+    assert "127.0.0.1:1" in first.last_failure
+    assert first.failing_since is not None
+    wait_it_out()
+    [until] = drain(first)
+    again = shared_server()
+    assert (again.failure_count, again.failing_since, again.down_until) == (2, first.failing_since, until)
+    assert until - timezone.now() > timedelta(seconds=25)
+
+
+def test_a_server_that_is_left_alone_is_not_asked_and_new_lanes_wait_too(people: Cast, settings: Any) -> None:
+    queue(people.workspace, ["ben@example.org"])
+    settings.POSTROOM_RELAY_URL = NOWHERE
+    [until] = drain(shared_server())
+    queue(people.workspace, ["carla@example.com"], stream="bulk")  # type: ignore[arg-type]
+    assert drain(shared_server()) == [until]
+    assert shared_server().failure_count == 1
+    assert set(Lane.objects.values_list("held_because", "held_until")) == {("server_unreachable", until)}
+
+
+def test_at_the_start_of_an_engine_every_server_is_worth_a_try(people: Cast, settings: Any) -> None:
+    [email] = queue(people.workspace, ["ben@example.org"])
+    settings.POSTROOM_RELAY_URL = NOWHERE
+    drain(shared_server())
+    sending.recover()
+    assert (shared_server().down_until, Lane.objects.get().held_because) == (None, "")
+    assert sending.due() == [lane_of(email)]
+
+
+def test_another_server_stands_in_and_the_trail_says_why(people: Cast, woken: list[str]) -> None:
+    home, other = server(people, "first"), server(people, "second", priority=20)
+    emails = queue(people.workspace, ["ben@example.org", "carla@example.com"])
+    queued_at(home, *emails)
+
+    async def story() -> RelayDoor:
+        async with standing_in(other) as door:
+            await sending.drain(home.engine_lane)
+            assert woken == [other.engine_lane]
+            await sending.drain(other.engine_lane)
+            return door
+
+    assert len(run(story()).taken) == 2
+    assert set(Email.objects.values_list("state", flat=True)) == {"sent"}
+    assert set(Attempt.objects.values_list("server_name", flat=True)) == {"second"}
+    lane = Lane.objects.get()
+    assert (lane.via, lane.held_until, lane.held_because) == (other, None, "")
+    [event] = Event.objects.filter(kind="server.stand_in")
+    assert (event.detail["home"], event.detail["via"]) == ("first", "second")
+    assert "failed (step: connect)" in event.detail["why"]
+    steps = [step.detail for step in trail(emails[0].message, "ben@example.org").steps]
+    assert any("over second" in step and "because first could not be reached" in step for step in steps)
+
+
+def test_the_event_is_told_once_and_not_for_every_try_in_vain(people: Cast) -> None:
+    home, _ = server(people, "first"), server(people, "second")
+    queued_at(home, *queue(people.workspace, ["ben@example.org"]))
+    for _ in range(3):
+        drain(home)
+        wait_it_out()
+    home.refresh_from_db()
+    assert home.failure_count == 3
+    assert Event.objects.filter(kind="server.stand_in").count() == 1
+
+
+def test_home_is_tried_again_and_its_lanes_come_home(people: Cast) -> None:
+    home, other = server(people, "first"), server(people, "second")
+    [email] = queue(people.workspace, ["ben@example.org"])
+    queued_at(home, email)
+    drain(home)
+    assert Lane.objects.get().via == other
+    wait_it_out()
+    assert sending.due() == [home.engine_lane, other.engine_lane]
+
+    async def story() -> RelayDoor:
+        async with standing_in(home) as door:
+            await sending.drain(home.engine_lane)
+            return door
+
+    assert len(run(story()).taken) == 1
+    home.refresh_from_db()
+    assert (home.failure_count, home.down_until, home.down_because) == (0, None, "")
+    assert Lane.objects.get().via is None
+    assert Attempt.objects.get().server_name == "first"
+
+
+def test_a_wake_up_of_a_server_that_is_left_alone_reaches_its_stand_in(
+    people: Cast, woken: list[str]
+) -> None:
+    home, other = server(people, "first"), server(people, "second")
+    queued_at(home, *queue(people.workspace, ["ben@example.org"]))
+    drain(home)
+    woken.clear()
+    drain(home)
+    assert woken == [other.engine_lane]
+
+
+def test_when_the_stand_in_fails_as_well_the_next_one_takes_over_and_then_the_lane_waits(
+    people: Cast,
+) -> None:
+    home, second, third = (server(people, name) for name in ("first", "second", "third"))
+    queued_at(home, *queue(people.workspace, ["ben@example.org"]))
+    drain(home, second)
+    assert Lane.objects.get().via == third
+    drain(third)
+    lane = Lane.objects.get()
+    home.refresh_from_db()
+    assert (lane.via, lane.held_because, lane.held_until) == (None, "server_unreachable", home.down_until)
+    assert set(Email.objects.values_list("state", "attempt_count", "lease")) == {("outgoing", 0, "")}
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        {"from_filter": "elsewhere.example"},
+        {"is_active": False},
+        {"is_personal": True},
+        {"down_until": timezone.now() + timedelta(hours=1)},
+    ],
+    ids=["a filter that does not cover", "archived", "personal", "down itself"],
+)
+def test_a_server_that_does_not_fit_never_stands_in(people: Cast, unfit: dict[str, Any]) -> None:
+    fields = dict(unfit)
+    if fields.pop("is_personal", False):
+        fields["owner"] = people.ana
+    home = server(people, "first", from_filter="demo.example")
+    server(people, "second", **fields)
+    queued_at(home, *queue(people.workspace, ["ben@example.org"]))
+    drain(home)
+    lane = Lane.objects.get()
+    assert (lane.via, lane.held_because) == (None, "server_unreachable")
+    assert not Event.objects.filter(kind="server.stand_in").exists()
+
+
+def test_the_shared_relay_stands_in_last_and_only_if_it_is_set(people: Cast, settings: Any) -> None:
+    shared = shared_server()
+    home, second = server(people, "first"), server(people, "second", priority=99)
+    queued_at(home, *queue(people.workspace, ["ben@example.org"]))
+    settings.POSTROOM_RELAY_URL = NOWHERE
+    drain(home)
+    assert Lane.objects.get().via == second
+    drain(second)
+    assert Lane.objects.get().via == shared
+    settings.POSTROOM_RELAY_URL = ""
+    wait_it_out()
+    drain(home)
+    lane = Lane.objects.get()
+    assert lane.via == second
+
+
+def test_another_workspaces_server_never_stands_in(people: Cast) -> None:
+    from postroom.workspaces.models import Workspace
+
+    stranger = Workspace.objects.create(slug="other", name="Other")
+    MailServer.objects.create(workspace=stranger, name="theirs", host="127.0.0.1", port=1, encryption="none")
+    home = server(people, "first")
+    queued_at(home, *queue(people.workspace, ["ben@example.org"]))
+    drain(home)
+    assert Lane.objects.get().via is None
+
+
+def test_a_hold_by_the_daily_limit_is_not_ended_by_a_servers_trouble(people: Cast, settings: Any) -> None:
+    queue(people.workspace, ["ben@example.org"])
+    until = timezone.now() + timedelta(hours=5)
+    Lane.objects.update(held_until=until, held_because="daily_limit")
+    holds.hold_server(shared_server().pk, timezone.now(), holds.SERVER_UNREACHABLE, "It is down")
+    holds.reopen(shared_server().pk)
+    assert Lane.objects.values_list("held_until", "held_because").get() == (until, "daily_limit")
+
+
+# What waits too long for a server that is down.
+
+
+def ago(**hours: float) -> Any:
+    return timezone.now() - timedelta(**hours)
+
+
+def test_what_a_dead_server_keeps_beyond_the_deadline_expires(people: Cast, settings: Any) -> None:
+    settings.POSTROOM_RELAY_URL = NOWHERE
+    old = queue(people.workspace, ["ben@example.org", "carla@example.com"], due_at=ago(hours=49))
+    [young] = queue(people.workspace, ["dora@example.org"], due_at=ago(hours=47))
+    MailServer.objects.filter(pk=shared_server().pk).update(failing_since=ago(hours=49), failure_count=500)
+    drain(shared_server())
+    rows = Email.objects.filter(message=old[0].message).values_list("state", "failure_kind", "lease")
+    assert set(rows) == {("failed", "expired", "")}
+    assert Email.objects.get(pk=young.pk).state == "outgoing"
+    attempt = Attempt.objects.filter(email=old[0]).get()
+    assert attempt.outcome == "unreachable"
+    assert "127.0.0.1:1" in attempt.text
+    assert old[0].message.tally.is_red
+    assert tally_adds_up(old[0].message)
+    assert tally_adds_up(young.message)
+    told = trail(old[0].message, "ben@example.org")
+    assert "could not be reached" in told.verdict
+    assert told.who_must_act == "The operator of Postroom"
+
+
+def test_mail_that_waited_for_another_reason_is_not_expired_by_a_short_outage(
+    people: Cast, settings: Any
+) -> None:
+    settings.POSTROOM_RELAY_URL = NOWHERE
+    [email] = queue(people.workspace, ["ben@example.org"], due_at=ago(hours=200))
+    drain(shared_server())
+    assert Email.objects.get(pk=email.pk).state == "outgoing"
+
+
+def test_each_stream_has_its_own_deadline(people: Cast, settings: Any) -> None:
+    settings.POSTROOM_RELAY_URL = NOWHERE
+    put(people.workspace.pk, "mail.retry.bulk_deadline_hours", "4")
+    [bulk] = queue(people.workspace, ["ben@example.org"], stream="bulk", due_at=ago(hours=5))  # type: ignore[arg-type]
+    [urgent] = queue(people.workspace, ["carla@example.com"], due_at=ago(hours=5))
+    MailServer.objects.filter(pk=shared_server().pk).update(failing_since=ago(hours=6), failure_count=50)
+    drain(shared_server())
+    assert Email.objects.get(pk=bulk.pk).failure_kind == "expired"
+    assert Email.objects.get(pk=urgent.pk).state == "outgoing"
+
+
+# A server that asks for less.
+
+
+def against(settings: Any, answers: Answers, later: Mapping[int, Answers] | None = None) -> Callable[[], Any]:
+    """Drain the shared relay against a scripted one; call it to do so."""
+
+    def once() -> ScriptedRelay:
+        async def story() -> ScriptedRelay:
+            script = ScriptedRelay(answers, later or {})
+            async with script.serve():
+                settings.POSTROOM_RELAY_URL = f"smtp://127.0.0.1:{script.port}"
+                await sending.drain(engine_lane)
+            return script
+
+        return run(story())
+
+    engine_lane = shared_server().engine_lane
+    return once
+
+
+def test_a_server_that_asks_for_less_is_left_alone_and_the_mail_stays_due(
+    people: Cast, settings: Any
+) -> None:
+    emails = queue(people.workspace, [f"p{n}@example.org" for n in range(60)])
+    script = against(settings, {"MAIL": b"451 4.7.0 Too many messages, slow down\r\n"})()
+    row, lane = shared_server(), Lane.objects.get()
+    assert (row.down_because, row.failure_count) == ("throttled", 1)
+    assert row.last_failure == "451 4.7.0 Too many messages, slow down"
+    assert (lane.held_because, lane.held_until) == ("throttled", row.down_until)
+    assert 25 < (row.down_until - timezone.now()).total_seconds() <= 30
+    assert 0 < script.verbs().count("MAIL") < 30
+    tried = Email.objects.filter(attempt_count=1)
+    assert set(tried.values_list("state", "throttled_count", "lease")) == {("outgoing", 1, "")}
+    assert all(email.due_at <= timezone.now() for email in Email.objects.all())
+    assert Attempt.objects.filter(outcome="deferred", code=451).count() == tried.count()
+    assert tally_adds_up(emails[0].message)
+
+
+def test_the_pause_doubles_while_the_server_goes_on_asking_and_success_ends_it(
+    people: Cast, settings: Any
+) -> None:
+    queue(people.workspace, [f"p{n}@example.org" for n in range(20)])
+    once = against(settings, {"MAIL": b"421 4.7.0 Try again later, closing connection\r\n"})
+    pauses = []
+    for _ in range(3):
+        once()
+        pauses.append((shared_server().down_until - timezone.now()).total_seconds())
+        wait_it_out()
+    assert [round(pause / 30) for pause in pauses] == [1, 2, 4]
+    against(settings, {})()
+    row = shared_server()
+    assert (row.failure_count, row.down_because, row.down_until) == (0, "", None)
+    assert set(Email.objects.values_list("state", flat=True)) == {"sent"}
+
+
+def test_no_other_server_is_used_to_get_round_a_limit(people: Cast, settings: Any) -> None:
+    server(people, "second")
+    queue(people.workspace, [f"p{n}@example.org" for n in range(10)])
+    against(settings, {"MAIL": b"421 4.7.0 Slow down\r\n"})()
+    assert set(Lane.objects.values_list("via", "held_because")) == {(None, "throttled")}
+
+
+def test_one_mail_that_is_always_throttled_does_not_stop_the_others(people: Cast, settings: Any) -> None:
+    queue(people.workspace, ["busy@example.org", *(f"p{n}@example.org" for n in range(200))])
+
+    def answer(line: bytes) -> bytes:
+        return b"421 4.3.2 Too busy\r\n" if b"busy@" in line else b"250 2.1.5 Ok\r\n"
+
+    once = against(settings, {"RCPT": answer})
+    for _ in range(2):
+        once()
+        wait_it_out()
+    assert Email.objects.filter(state="sent").count() == 200
+    assert Email.objects.get(address__addr_spec="busy@example.org").state == "outgoing"
+
+
+def test_greylisting_slows_nothing_down(people: Cast, settings: Any) -> None:
+    queue(people.workspace, [f"p{n}@example.org" for n in range(30)])
+    script = against(settings, {"RCPT": b"450 4.2.0 Greylisted, come back later\r\n"})()
+    assert script.verbs().count("RCPT") == 30
+    assert shared_server().down_because == ""
+    assert set(Email.objects.values_list("attempt_count", "throttled_count")) == {(1, 0)}
+
+
+def test_an_unchecked_certificate_is_never_silent(people: Cast, settings: Any, tmp_path: Path) -> None:
+    from tests.smtp.authority import Authority
+
+    [email] = queue(people.workspace, ["ben@example.org"])
+
+    async def story() -> None:
+        script = ScriptedRelay(tls=Authority().server_side(tmp_path), offers=("STARTTLS",))
+        async with script.serve():
+            where = f"127.0.0.1:{script.port}"
+            settings.POSTROOM_RELAY_URL = f"smtp+starttls://{where}?verify_certificate=no"
+            await sending.drain(engine_lane)
+
+    engine_lane = lane_of(email)
+    run(story())
+    attempt = Attempt.objects.get()
+    assert (attempt.outcome, attempt.is_tls, attempt.is_unverified) == ("accepted", True, True)
+    steps = [step.detail for step in trail(email.message, "ben@example.org").steps]
+    assert any("TLS, unverified" in step for step in steps)
+
+
+def test_the_announced_size_is_kept_and_a_larger_mail_fails_with_a_clear_text(
+    people: Cast, settings: Any
+) -> None:
+    octets = (
+        b"From: a@demo.example\r\nTo: %(to)b\r\nX-Postroom-Copy: %(copy)b\r\n\r\n" + b"a" * 5000 + b"\r\n"
+    )
+    [email] = queue(people.workspace, ["ben@example.org"], octets=octets)
+
+    async def story() -> ScriptedRelay:
+        script = ScriptedRelay(offers=("PIPELINING", "SIZE 4000"))
+        async with script.serve():
+            settings.POSTROOM_RELAY_URL = f"smtp://127.0.0.1:{script.port}"
+            await sending.drain(engine_lane)
+        return script
+
+    engine_lane = lane_of(email)
+    assert "MAIL" not in run(story()).verbs()
+    assert shared_server().announced_size == 4000
+    email.refresh_from_db()
+    assert (email.state, email.failure_kind) == ("failed", "refused")
+    assert email.failure_text.startswith("552 5.3.4 The mail has ")
