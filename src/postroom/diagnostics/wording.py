@@ -11,6 +11,8 @@ from django.utils.translation import gettext_lazy
 
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.route_words import of_route
+from postroom.outgoing.models import Lane
+from postroom.workspaces.plans import limit_of
 
 Words = str | Promise
 
@@ -74,11 +76,17 @@ def why_not_told(reason: str) -> str:
     return str(WHY_NOT_TOLD.get(reason) or _("Not told (%(reason)s).") % {"reason": reason})
 
 
-def why_held(reason: str, limit: int | None = None) -> str:
-    """Why a lane is held, as the end of a sentence; `limit` is the workspace's daily limit, if known."""
-    if reason == "daily_limit" and limit is not None:
-        return _("the daily limit of %(limit)d is used up") % {"limit": limit}
+def why_held(reason: str) -> str:
+    """Why a lane is held, as the end of a sentence."""
     return str(WHY_HELD.get(reason, reason))
+
+
+def why_lane_held(lane: Lane) -> str:
+    """The same with the figure of the daily limit, if it is that; the lane's workspace should be loaded."""
+    limit = limit_of(lane.workspace) if lane.held_because == "daily_limit" else None
+    if limit is None:
+        return why_held(lane.held_because)
+    return _("the daily limit of %(limit)d is used up") % {"limit": limit}
 
 
 def of_event(kind: str, detail: Mapping[str, Any], actor: str) -> tuple[str, str]:

@@ -8,9 +8,8 @@ from datetime import datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from postroom.diagnostics.wording import why_held
+from postroom.diagnostics.wording import why_lane_held
 from postroom.outgoing.models import Email, Lane, State
-from postroom.workspaces.plans import limit_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +52,10 @@ def _hold(lane: Lane, now: datetime) -> tuple[str, datetime | None] | None:
     if lane.is_paused:
         return _("paused"), None
     if lane.held_until is not None and lane.held_until > now:
-        reason = why_held(lane.held_because, limit_of(lane.workspace))
+        reason = why_lane_held(lane)
         return _("held: %(reason)s; again") % {"reason": reason}, lane.held_until
     if lane.held_because == "no_server":
-        return _("held: %(reason)s") % {"reason": why_held(lane.held_because)}, None
+        return _("held: %(reason)s") % {"reason": why_lane_held(lane)}, None
     return None
 
 
