@@ -13,6 +13,7 @@ from postroom.conversations import storage
 from postroom.engine import LaneKind
 from postroom.flows import scheduling, sending, signing_keys
 from postroom.incoming.models import ReceivedState, SpooledMail
+from postroom.outgoing import allowances
 from postroom.outgoing.capturing import SECRET_LAYOUT
 from postroom.outgoing.models import Email, Rendition, State
 from postroom.workspaces.models import IdempotentRequest
@@ -43,6 +44,7 @@ def _tidy() -> None:
         drop_renditions()
         drop_secrets()
         drop_requests()
+        allowances.drop_old(timezone.now())
         scheduling.forget_settled()
         signing_keys.retire_due()
         move_spooled()  # last, because a full disk stops it, and the others make room

@@ -10,7 +10,7 @@ from django.utils.translation import ngettext
 from postroom import engine
 from postroom.diagnostics import events
 from postroom.flows import server_fields
-from postroom.outgoing import holds
+from postroom.outgoing import allowances, holds
 from postroom.outgoing.models import Email, Lane, MailServer, State
 from postroom.workspaces.models import Member
 from postroom.workspaces.refusals import RequestRefused
@@ -218,6 +218,7 @@ def _switch(server: MailServer, by: Member, *, is_active: bool) -> None:
 
 def _try_anew(server: MailServer) -> None:
     holds.reopen(server.pk)
+    allowances.release_lanes(server_ids=[server.pk])
     lane = server.engine_lane
     transaction.on_commit(lambda: engine.wake(lane))
 

@@ -194,8 +194,9 @@ def release_lanes(*, workspace_ids: Collection[int] = (), server_ids: Collection
         | Q(carrier__in=server_ids, held_because=RATE_LIMIT)
     )
     if held.update(held_until=None, held_because=""):
-        for server in MailServer.objects.filter(Q(workspace=None) | Q(pk__in=server_ids)):
-            transaction.on_commit(partial(engine.wake, server.engine_lane))
+        shared = MailServer.objects.filter(workspace=None).values_list("pk", flat=True)
+        for server_id in {*server_ids, *(shared if workspace_ids else ())}:
+            transaction.on_commit(partial(engine.wake, MailServer(pk=server_id).engine_lane))
 
 
 def drop_old(now: datetime) -> int:

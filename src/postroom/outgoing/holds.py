@@ -16,6 +16,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from postroom.outgoing import stand_ins
+from postroom.outgoing.allowances import LIMIT_HOLDS
 from postroom.outgoing.models import Lane, MailServer
 from postroom.outgoing.relays import SECRETS
 from postroom.outgoing.stand_ins import Change, Lanes
@@ -74,7 +75,7 @@ def _move_away(server: MailServer, now: datetime) -> Sequence[Change]:
     for change in changes:
         moved = Lane.objects.filter(pk__in=change.lane_ids)
         moved.update(via=change.via_id)
-        _open_unless_kept(moved).update(**_OPEN)
+        _open_for_another(moved)
     _wait_for_home(changes)
     return [change for change in changes if change.via_id is not None]
 
@@ -94,7 +95,7 @@ def reopen(server_id: int) -> None:
     """
     MailServer.objects.filter(pk=server_id).update(down_until=None, down_because="")
     _around(server_id).filter(held_because__in=SERVER_TROUBLES).update(**_OPEN)
-    Lane.objects.filter(server_id=server_id).exclude(via=None).update(via=None)
+    _come_home(Lane.objects.filter(server_id=server_id))
 
 
 def forget(server_id: int) -> None:
@@ -108,7 +109,7 @@ def reopen_all() -> None:
         troubled = MailServer.objects.filter(Q(failure_count__gt=0) | ~Q(down_until=None))
         troubled.update(down_until=None, down_because="", failure_count=0)
         Lane.objects.filter(held_because__in=SERVER_TROUBLES).update(**_OPEN)
-        Lane.objects.exclude(via=None).update(via=None)
+        _come_home(Lane.objects.all())
 
 
 def reopen_lanes(lane_ids: list[int]) -> None:
@@ -143,6 +144,17 @@ def _around(server_id: int) -> Lanes:
 def _open_unless_kept(lanes: QuerySet[Lane]) -> Lanes:
     """Those that nothing but a server's trouble may hold: limits of a workspace go on holding theirs."""
     return lanes.filter(held_because__in=("", *SERVER_TROUBLES))
+
+
+def _open_for_another(lanes: QuerySet[Lane]) -> None:
+    """Another server carries them from now on, and it has limits of its own: its next claim looks at them."""
+    lanes.filter(held_because__in=("", *SERVER_TROUBLES, *LIMIT_HOLDS)).update(**_OPEN)
+
+
+def _come_home(lanes: QuerySet[Lane]) -> None:
+    away = lanes.exclude(via=None)
+    _open_for_another(away)
+    away.update(via=None)
 
 
 def _secrets() -> list[str]:
