@@ -35,8 +35,9 @@ def put_domain(domain: MailDomain, *, by: Member) -> MailDomain:
     domain.workspace = by.workspace if domain.pk is None else domain.workspace
     _refuse_unless_admin(by, domain.workspace_id)
     domain.domain = _normal_domain(domain.domain)
+    for name in ("bounce_local_part", "catchall_local_part", "from_local_part"):
+        setattr(domain, name, _normal_local_part(getattr(domain, name), domain))
     if domain.overrides_from:
-        domain.from_local_part = _normal_address(domain.from_local_part)
         _refuse_foreign_from(domain, by)
     if not _is_named_so(domain):
         _refuse_unless_operator(by)
@@ -57,6 +58,20 @@ def _normal_address(text: str) -> str:
         return normalise(text)
     except AddressError as error:
         raise RequestRefused(str(error)) from error
+
+
+def _normal_local_part(text: str, domain: MailDomain) -> str:
+    """A local part that makes an address with the domain, or a whole address, in its normal form.
+
+    In ASCII, because most servers could not write back to another one.
+    """
+    given = _normal_address(text if "@" in text else f"{text}@{domain.domain}")
+    if not given.isascii():
+        raise RequestRefused(
+            _("%(address)s has letters that most mail servers do not know. Use a to z and digits.")
+            % {"address": given}
+        )
+    return given if "@" in text else given.partition("@")[0]
 
 
 def _refuse_foreign_from(domain: MailDomain, by: Member) -> None:
@@ -100,6 +115,7 @@ def put_alias(alias: Alias, *, by: Member) -> Alias:
     _refuse_unless_admin(by, alias.workspace_id)
     refuse_strangers(alias.workspace_id, [alias.mail_domain, alias.forced_record])
     domain = alias.mail_domain
+    alias.local_part = _normal_local_part(alias.local_part, domain).partition("@")[0]
     if alias.local_part in (domain.bounce_local_part, domain.catchall_local_part):
         raise RequestRefused(
             _("%(address)s is the bounce alias or the catchall.") % {"address": alias.addr_spec}
