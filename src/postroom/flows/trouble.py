@@ -13,7 +13,7 @@ from postroom import engine
 from postroom.diagnostics.events import EventKind, note
 from postroom.flows import writing_back
 from postroom.flows.draining import Drain
-from postroom.outgoing import claiming, expiring, holds, relays
+from postroom.outgoing import claiming, expiring, holds, oauth_tokens, relays
 from postroom.outgoing.models import MailServer
 from postroom.outgoing.retry import hold_seconds, throttled_seconds
 from postroom.outgoing.stand_ins import Change
@@ -58,6 +58,7 @@ def leave_alone(server: MailServer, trouble: Trouble) -> datetime | None:
     if held.is_news:
         log.warning("Mail over the server %s waits, and no email fails by it: %s", server.name, trouble.words)
     if trouble.because == holds.SERVER_UNREACHABLE:
+        oauth_tokens.forget(server.pk)
         _expire(server, now)
     _wake(change.via for change in held.changes)
     return until if _is_missed(server) else None

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from postroom.conversations.models.records import Stream
+from postroom.outgoing import oauth_tokens
 from postroom.outgoing.models import Lane, MailServer
 from postroom.smtp.relay import Relay, Security
 from postroom.wire.from_filter import FromFilter
@@ -72,6 +73,7 @@ def max_octets_of(server: MailServer, workspace_id: int | None = None) -> int:
 
 def _own_relay(server: MailServer) -> Relay:
     is_certificate_shown = server.authentication == MailServer.Authentication.CERTIFICATE
+    has_token = server.authentication == MailServer.Authentication.XOAUTH2
     return Relay(
         host=server.host,
         port=server.port,
@@ -82,6 +84,7 @@ def _own_relay(server: MailServer) -> Relay:
         verify_certificate=server.is_certificate_checked,
         client_certificate=server.client_certificate if is_certificate_shown else "",
         client_key=server.client_key if is_certificate_shown else "",
+        token=oauth_tokens.token_of(server) if has_token else None,
     )
 
 

@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from postroom.outgoing import allowances, tallies
 from postroom.outgoing.allowances import Place
 from postroom.outgoing.claiming import Claimed
-from postroom.outgoing.dialects import among, as_stored
+from postroom.outgoing.dialects import among, as_stored, is_postgres
 from postroom.outgoing.models import Attempt, Email, FailureKind, State
 from postroom.outgoing.retry import History, PolicyOf, Verdict, verdict_on, words_of
 from postroom.outgoing.tallies import Move
@@ -72,6 +72,13 @@ def settle(
     policy_of: PolicyOf,
 ) -> Settlement:
     """Write the outcomes that a lease's worker brought back. `policy_of` gives a stream's retry policy."""
+    if is_postgres():
+        count = _settle_accepted(lease, [each for each in ended if each.outcome is Outcome.ACCEPTED], now)
+        ended = [each for each in ended if each.outcome is not Outcome.ACCEPTED]
+        if not ended:
+            return Settlement(count, frozenset())
+    else:
+        count = 0
     with transaction.atomic():
         ours = _still_under(lease, [each.email.email_id for each in ended])
         judged = [
@@ -84,7 +91,7 @@ def settle(
             Move(e.email.message_id, State.OUTGOING, v.state) for e, v in judged if v.state != State.OUTGOING
         )
         allowances.give_back(_attempted(e.email) for e, _ in judged if e.outcome not in _CONSUMES)
-    return Settlement(len(judged), _failed(judged))
+    return Settlement(count + len(judged), _failed(judged))
 
 
 def give_up(lease: str, unsendable: Sequence[tuple[Claimed, str]]) -> Settlement:
@@ -168,6 +175,42 @@ def _failed(judged: Iterable[_Judged]) -> frozenset[int]:
     return frozenset(ended.email.message_id for ended, verdict in judged if verdict.state == State.FAILED)
 
 
+# What the server took, all in one statement: PostgreSQL plans and answers it once for the whole group.
+_TAKEN = """
+    WITH ours AS (
+        UPDATE postroom_email email SET state = 'sent', sent_at = %s, attempt_count = attempt_count + 1,
+            first_attempt_at = COALESCE(first_attempt_at, %s), failure_text = '', lease = '',
+            leased_until = NULL, is_listed = is_listed AND NOT email.id = ANY(%s::bigint[])
+        WHERE email.id = ANY(%s::bigint[]) AND email.lease = %s RETURNING email.id, email.message_id
+    ), attempts AS (
+        INSERT INTO postroom_attempt ({columns}) SELECT tried.* FROM unnest(
+            %s::bigint[], %s::bigint[], %s::int2[], %s::timestamptz[], %s::text[], %s::text[], %s::text[],
+            %s::text[], %s::text[], %s::int2[], %s::text[], %s::text[], %s::float8[], %s::bool[], %s::bool[]
+        ) AS tried({columns}) WHERE tried.email_id IN (SELECT id FROM ours)
+    ), counts AS (
+        SELECT message_id, COUNT(*) AS number FROM ours GROUP BY message_id
+    ), locked AS (
+        SELECT tally.message_id, number FROM postroom_tally tally JOIN counts USING (message_id)
+        ORDER BY message_id FOR UPDATE OF tally
+    ), moved AS (
+        UPDATE postroom_tally tally SET outgoing_count = outgoing_count - number,
+            sent_count = sent_count + number
+        FROM locked WHERE tally.message_id = locked.message_id
+    )
+    SELECT COUNT(*) FROM ours""".format(columns=", ".join(_ATTEMPT_COLUMNS))
+
+
+def _settle_accepted(lease: str, accepted: Sequence[Ended], now: datetime) -> int:
+    if not accepted:
+        return 0
+    email_ids = [each.email.email_id for each in accepted]
+    hidden = [each.email.email_id for each in accepted if each.email.is_auto_deleted]
+    columns = map(list, zip(*(_attempt(each, now) for each in accepted), strict=True))
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKEN, [now, now, hidden, email_ids, lease, *columns])
+        return int(cursor.fetchone()[0])
+
+
 _SENT = """UPDATE postroom_email SET state = 'sent', sent_at = %s, attempt_count = attempt_count + 1,
     first_attempt_at = COALESCE(first_attempt_at, %s), failure_text = '', lease = '', leased_until = NULL"""
 
@@ -186,7 +229,8 @@ def _write_sent(sent: Sequence[Claimed], now: datetime) -> None:
 
 _UPDATE = """UPDATE postroom_email SET state = %s, failure_kind = %s, failure_text = %s, due_at = %s,
     uncertain_count = uncertain_count + %s, throttled_count = throttled_count + %s,
-    attempt_count = attempt_count + 1, first_attempt_at = %s, is_listed = %s, lease = '', leased_until = NULL, quota_day = %s WHERE id = %s"""
+    attempt_count = attempt_count + 1, first_attempt_at = %s, is_listed = %s, lease = '',
+    leased_until = NULL, quota_day = %s WHERE id = %s"""
 
 
 def _write_others(judged: Sequence[_Judged], now: datetime) -> None:

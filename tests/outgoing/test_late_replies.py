@@ -1,0 +1,68 @@
+"""The worker was thought to be gone, and then it brings the server's answer."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from postroom.conversations.models.records import Stream
+from postroom.flows import writing_back
+from postroom.outgoing import claiming
+from postroom.outgoing.models import Attempt, Email
+from postroom.outgoing.relays import shared_server
+from postroom.outgoing.settling import Ended, settle
+from postroom.wire.reply import EnhancedStatus, Outcome, Reply
+from tests.outgoing.queued import queue, tally_adds_up
+from tests.people import Cast
+
+TAKEN = Reply(250, EnhancedStatus(2, 0, 0), "Ok: queued as A1B2C3")
+
+
+def given_up(stream: Stream, people: Cast) -> tuple[str, claiming.Claimed]:
+    """An Email whose lease ran out after its content had left; recovery calls that uncertain."""
+    [email] = queue(people.workspace, ["ben@example.org"], stream=stream)
+    lease = uuid.uuid4().hex
+    [claimed] = claiming.claim(shared_server().pk, lease).emails
+    now = timezone.now()
+    settle(lease, [Ended(claimed, Outcome.UNCERTAIN, None)], now=now, policy_of=writing_back.policy_of)
+    assert Attempt.objects.get().outcome == "uncertain"
+    return lease, claimed
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("stream", [Stream.URGENT, Stream.BULK])
+def test_a_late_250_resolves_an_uncertain_attempt(people: Cast, stream: Stream) -> None:
+    lease, claimed = given_up(stream, people)
+    writing_back.write_back(lease, [Ended(claimed, Outcome.ACCEPTED, TAKEN, "", 3.0, True)], [])
+    email = Email.objects.get()
+    assert (email.state, email.failure_kind, email.failure_text) == ("sent", "", "")
+    attempt = Attempt.objects.get()
+    assert (attempt.outcome, attempt.code, attempt.remote_id, attempt.is_tls) == (
+        "accepted", 250, "A1B2C3", True,
+    )  # fmt: skip
+    assert tally_adds_up(email.message)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "since",
+    [{"lease": "another"}, {"attempt_count": 2}, {"state": "cancelled"}],
+    ids=["in hand again", "tried again", "cancelled by a person"],
+)
+def test_an_email_that_went_on_since_keeps_its_state(people: Cast, since: dict[str, Any]) -> None:
+    lease, claimed = given_up(Stream.URGENT, people)
+    Email.objects.update(leased_until=timezone.now() + timedelta(hours=1), **since)
+    writing_back.write_back(lease, [Ended(claimed, Outcome.ACCEPTED, TAKEN)], [])
+    assert Email.objects.get().state == since.get("state", "outgoing")
+    assert Attempt.objects.get().outcome == "accepted"
+
+
+@pytest.mark.django_db
+def test_a_late_deferral_changes_nothing(people: Cast) -> None:
+    lease, claimed = given_up(Stream.BULK, people)
+    writing_back.write_back(lease, [Ended(claimed, Outcome.DEFERRED, Reply(451, None, "Later"))], [])
+    assert (Email.objects.get().failure_kind, Attempt.objects.get().outcome) == ("uncertain", "uncertain")

@@ -1,0 +1,145 @@
+"""Access tokens from a provider that is played by a small web server."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from postroom.outgoing import oauth_tokens
+from postroom.outgoing.models import MailServer
+from postroom.smtp.errors import RelayUnreachable
+from tests.people import Cast
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Provider:
+    """Answers the refresh token grant; `asked` holds what was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, list[str]]] = []
+        self.status, self.answer = 200, {"access_token": "t1", "expires_in": 3600, "token_type": "Bearer"}
+        self.url = ""
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    played = Provider()
+
+    class Door(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            octets = self.rfile.read(int(self.headers["Content-Length"]))
+            played.asked.append(parse_qs(octets.decode()))
+            self.send_response(played.status)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(played.answer).encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with serving(HTTPServer(("127.0.0.1", 0), Door)) as port:
+        played.url = f"http://127.0.0.1:{port}/token"
+        yield played
+
+
+@contextmanager
+def serving(server: HTTPServer) -> Iterator[int]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def server(people: Cast, provider: Provider) -> Iterator[MailServer]:
+    access = {"token_url": provider.url, "client_id": "c", "client_secret": "s", "refresh_token": "r1"}
+    made = MailServer.objects.create(
+        workspace=people.workspace, name="mail", authentication="xoauth2", oauth=json.dumps(access)
+    )
+    yield made
+    oauth_tokens.forget(made.pk)
+
+
+def test_a_token_is_asked_for_once_and_kept(server: MailServer, provider: Provider) -> None:
+    token = oauth_tokens.token_of(server)
+    assert [token(), token(), token()] == ["t1"] * 3
+    [asked] = provider.asked
+    assert (asked["grant_type"], asked["refresh_token"]) == (["refresh_token"], ["r1"])
+
+
+def test_a_token_is_asked_for_anew_a_minute_before_it_ends(server: MailServer, provider: Provider) -> None:
+    provider.answer["expires_in"] = 59
+    token = oauth_tokens.token_of(server)
+    assert [token(), token()] == ["t1"] * 2
+    assert len(provider.asked) == 2
+
+
+def test_a_token_that_was_of_no_use_is_forgotten(server: MailServer, provider: Provider) -> None:
+    token = oauth_tokens.token_of(server)
+    token()
+    oauth_tokens.forget(server.pk)
+    token()
+    assert len(provider.asked) == 2
+
+
+def test_a_new_refresh_token_is_kept_sealed(server: MailServer, provider: Provider) -> None:
+    provider.answer["refresh_token"] = "r2"
+    oauth_tokens.token_of(server)()
+    server.refresh_from_db()
+    assert json.loads(server.oauth)["refresh_token"] == "r2"
+    assert json.loads(server.oauth)["client_id"] == "c"
+    oauth_tokens.token_of(server)()
+    assert len(provider.asked) == 1
+
+
+def test_a_refusal_names_the_remedy_and_no_secret(server: MailServer, provider: Provider) -> None:
+    provider.status, provider.answer = 400, {"error": "invalid_grant", "error_description": "expired r1"}
+    with pytest.raises(RelayUnreachable) as caught:
+        oauth_tokens.token_of(server)()
+    assert (caught.value.step, caught.value.is_permanent) == ("auth", True)
+    assert "invalid_grant" in str(caught.value)
+    assert "enter the new refresh token" in str(caught.value)
+    assert "r1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_provider_in_trouble_is_no_permanent_failure(
+    server: MailServer, provider: Provider, status: int
+) -> None:
+    provider.status, provider.answer = status, {}
+    with pytest.raises(RelayUnreachable) as caught:
+        oauth_tokens.token_of(server)()
+    assert (caught.value.step, caught.value.is_permanent) == ("auth", False)
+
+
+def test_an_answer_without_a_token_is_told(server: MailServer, provider: Provider) -> None:
+    provider.answer = {"token_type": "Bearer"}
+    with pytest.raises(RelayUnreachable, match=r"token"):
+        oauth_tokens.token_of(server)()
+
+
+@pytest.mark.parametrize("oauth", ["", "no json", "[]", '{"client_id": "c"}'])
+def test_settings_that_are_not_complete_are_told(server: MailServer, oauth: str) -> None:
+    server.oauth = oauth
+    with pytest.raises(RelayUnreachable, match="needs token_url, client_id and refresh_token"):
+        oauth_tokens.token_of(server)()
+
+
+def test_without_the_library_the_remedy_is_named(server: MailServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "authlib.integrations.httpx_client", None)
+    with pytest.raises(RelayUnreachable, match=r"postroom\[oauth\]") as caught:
+        oauth_tokens.token_of(server)()
+    assert caught.value.is_permanent
