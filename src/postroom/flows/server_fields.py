@@ -40,11 +40,10 @@ def put_in_order(server: MailServer) -> None:
     _check_choices(server)
     _check_numbers(server)
     _check_filter(server)
-    if server.transport == MailServer.Transport.ESP:
-        _check_esp(server)
-    else:
-        _check_connection(server)
-        _check_authentication(server)
+    if server.transport != MailServer.Transport.SMTP:
+        raise RequestRefused(_("Mail is handed over by SMTP. Name the SMTP server of the provider."))
+    _check_connection(server)
+    _check_authentication(server)
 
 
 def check_limits(server: MailServer) -> None:
@@ -167,14 +166,6 @@ def _check_certificate(server: MailServer) -> None:
         ) from error
     if certificate.public_key() != key.public_key():
         raise RequestRefused(_("The private key is not that of the certificate. Paste the two that belong."))
-
-
-def _check_esp(server: MailServer) -> None:
-    server.esp = server.esp.strip()
-    if not server.esp:
-        raise RequestRefused(_("Name the email service provider."))
-    if server.esp_options:
-        _check_object(server.esp_options, _("The provider's options"))
 
 
 def _check_object(text: str, what: str) -> None:
