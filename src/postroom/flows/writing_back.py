@@ -14,7 +14,7 @@ from postroom.conversations.models.records import Stream
 from postroom.diagnostics.events import EventKind, note
 from postroom.flows import limits
 from postroom.flows.telling import tell_failures
-from postroom.outgoing import capturing, holds, settling
+from postroom.outgoing import capturing, holds, late_replies, settling
 from postroom.outgoing.claiming import Claim, Claimed
 from postroom.outgoing.models import MailServer
 from postroom.outgoing.retry import RetryPolicy
@@ -63,9 +63,10 @@ def write_back(lease: str, ended: Sequence[Ended], unsendable: Sequence[tuple[Cl
     """Settle what a lease's worker brought back, and tell of every new Delivery Failed."""
     failed: set[int] = set()
     if ended:
-        failed |= settling.settle(
-            lease, ended, now=clock(), policy_of=functools.cache(policy_of)
-        ).failed_message_ids
+        settlement = settling.settle(lease, ended, now=clock(), policy_of=functools.cache(policy_of))
+        failed |= settlement.failed_message_ids
+        if settlement.count < len(ended):  # the lease of some was over
+            late_replies.resolve(ended, clock())
     if unsendable:
         failed |= settling.give_up(lease, unsendable).failed_message_ids
     tell(failed)

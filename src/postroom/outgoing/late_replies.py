@@ -14,16 +14,16 @@ from postroom.outgoing.tallies import Move, count_of
 from postroom.wire.reply import Outcome
 
 
-def resolve(late: Iterable[Ended], now: datetime) -> int:
+def resolve(ended: Iterable[Ended], now: datetime) -> int:
     """Write down acceptances of attempts that are recorded as uncertain; return how many Emails became Sent.
 
     An Email that somebody else has in hand again stays as it is: only its attempt learns the answer.
     """
     count = 0
-    for ended in late:
-        if ended.outcome is Outcome.ACCEPTED and ended.reply is not None:
+    for each in ended:
+        if each.outcome is Outcome.ACCEPTED and each.reply is not None:
             with transaction.atomic():
-                count += _resolve(ended, now)
+                count += _resolve(each, now)
     return count
 
 

@@ -85,7 +85,7 @@ def _refreshed(access: Mapping[str, str]) -> Mapping[str, Any]:
             answer: Mapping[str, Any] = client.refresh_token(where, refresh_token=access["refresh_token"])
     except oauth_error as error:
         raise _no_token(
-            f"{where} refuses to give an access token ({error.error}). Log in at the provider again and "
+            f"{where} refuses to give an access token ({getattr(error, 'error', '')}). Log in at the provider again and "
             "enter the new refresh token in the server's settings.",
             is_permanent=True,
         ) from None
@@ -101,8 +101,8 @@ def _library() -> tuple[Any, type[Exception], type[Exception]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it speaks of how it imports httpx, which is not ours to change
             import httpx
-            from authlib.integrations.base_client.errors import OAuthError
-            from authlib.integrations.httpx_client import OAuth2Client
+            from authlib.integrations.base_client.errors import OAuthError  # type: ignore[import-untyped]
+            from authlib.integrations.httpx_client import OAuth2Client  # type: ignore[import-untyped]
     except ImportError:
         raise _no_token(
             "OAuth 2.0 needs a library that is not installed: pip install 'postroom[oauth]', then start "
