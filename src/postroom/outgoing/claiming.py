@@ -115,7 +115,7 @@ def claim(
         if budget.places is not None and budget.places < limit:
             limit = budget.places
             wanted = share_out(ready, limit, after_lane_id)
-        emails = _values(_lease(budget.clip(wanted), lease, budget))
+        emails = _lease(budget.clip(wanted), lease, budget)
         crossings = budget.count([email.workspace_id for email in emails])
         failed, held = turn_away(budget), hold_over(budget)
         emails = _fitting(emails, lease)
@@ -209,10 +209,11 @@ def _values(email_ids: list[int]) -> list[Claimed]:
 
 def _claimed(condition: str, value: Any) -> list[Claimed]:
     """The Emails that fit, first due first; written out because composing it takes longer than asking."""
+    # Whatever statistics say: first the Emails, then what belongs to each.
+    found = f"WITH e AS MATERIALIZED (SELECT * FROM postroom_email e WHERE {condition}) {_CLAIMED}"
     with connection.cursor() as cursor:
-        cursor.execute(f"{_CLAIMED} WHERE {condition} ORDER BY e.due_at, e.id", [value])
-        rows = cursor.fetchall()
-    return [_claimed_of(list(row)) for row in rows]
+        cursor.execute(found, [value])
+        return [_claimed_of(list(row)) for row in cursor.fetchall()]
 
 
 def _claimed_of(row: list[Any]) -> Claimed:
@@ -238,19 +239,20 @@ _CLAIMED = """
         message.is_auto_deleted, carrier.name, e.redirected_to, carrier.id, e.quota_day, e.leased_until,
         COALESCE(carrier.limit_per_minute, carrier.limit_per_hour, carrier.limit_per_day) IS NOT NULL,
         e.throttled_count
-    FROM postroom_email e
+    FROM e
     JOIN postroom_message message ON message.id = e.message_id
     JOIN postroom_address address ON address.id = e.address_id
     JOIN postroom_lane lane ON lane.id = e.lane_id
     JOIN postroom_mailserver carrier ON carrier.id = COALESCE(lane.via_id, lane.server_id)
     LEFT JOIN postroom_rendition rendition ON rendition.id = e.rendition_id
-    LEFT JOIN postroom_contact contact ON contact.id = e.contact_id"""
+    LEFT JOIN postroom_contact contact ON contact.id = e.contact_id
+    ORDER BY e.due_at, e.id"""
 
 
 # Two dialects of the same statement.
 
 
-def _lease(shares: Shares, lease: str, budget: Budget) -> list[int]:
+def _lease(shares: Shares, lease: str, budget: Budget) -> list[Claimed]:
     """Take what these shares give; what the daily limit counts is marked with its day."""
     if not shares:
         return []
@@ -260,12 +262,11 @@ def _lease(shares: Shares, lease: str, budget: Budget) -> list[int]:
     written = f"UPDATE postroom_email SET lease = %s, leased_until = %s, quota_day = {day}"
     values = [lease, as_stored(budget.now + _LEASE), *values]
     in_dialect = _lease_on_postgres if is_postgres() else _lease_on_sqlite
-    with connection.cursor() as cursor:
-        cursor.execute(*in_dialect(shares, as_stored(budget.now), written, values))
-        return [row[0] for row in cursor.fetchall()]
+    return in_dialect(shares, as_stored(budget.now), written, values)
 
 
-def _lease_on_postgres(shares: Shares, now: Any, written: str, values: list[Any]) -> tuple[str, list[Any]]:
+def _lease_on_postgres(shares: Shares, now: Any, written: str, values: list[Any]) -> list[Claimed]:
+    """One statement takes them and tells what belongs to them."""
     statement = f"""
         WITH picked AS MATERIALIZED (
             SELECT due.id FROM unnest(%s::bigint[], %s::int[]) AS share(lane_id, places)
@@ -274,15 +275,20 @@ def _lease_on_postgres(shares: Shares, now: Any, written: str, values: list[Any]
                 WHERE lane_id = share.lane_id AND {WAITING} AND due_at <= %s
                 ORDER BY due_at, id LIMIT share.places FOR UPDATE SKIP LOCKED
             ) AS due
-        )
-        {written} FROM picked WHERE postroom_email.id = picked.id RETURNING postroom_email.id
-        """
+        ), e AS (
+            {written} WHERE id = ANY(ARRAY(SELECT id FROM picked)) RETURNING postroom_email.*
+        ) {_CLAIMED}"""
     lane_ids, places = zip(*shares, strict=True)
-    return statement, [list(lane_ids), list(places), now, *values]
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [list(lane_ids), list(places), now, *values])
+        return [_claimed_of(list(row)) for row in cursor.fetchall()]
 
 
-def _lease_on_sqlite(shares: Shares, now: Any, written: str, values: list[Any]) -> tuple[str, list[Any]]:
+def _lease_on_sqlite(shares: Shares, now: Any, written: str, values: list[Any]) -> list[Claimed]:
     one = f"""SELECT id FROM (SELECT id FROM postroom_email WHERE lane_id = %s AND {WAITING} AND due_at <= %s
         ORDER BY due_at, id LIMIT %s)"""
     statement = f"{written} WHERE id IN ({' UNION ALL '.join([one] * len(shares))}) RETURNING id"
-    return statement, [*values, *(value for lane_id, places in shares for value in (lane_id, now, places))]
+    values += [value for lane_id, places in shares for value in (lane_id, now, places)]
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return _values([row[0] for row in cursor.fetchall()])
