@@ -10,6 +10,7 @@ from django.utils.translation import ngettext
 
 from postroom.diagnostics.wording import why_lane_held
 from postroom.outgoing.models import Email, Lane, State
+from postroom.workspaces.plans import limit_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,17 @@ def _hold(lane: Lane, now: datetime) -> tuple[str, datetime | None] | None:
     if lane.is_paused:
         return _("paused"), None
     if lane.held_until is not None and lane.held_until > now:
-        reason = why_lane_held(lane)
+        reason = _in_short(lane)
         return _("held: %(reason)s; again") % {"reason": reason}, lane.held_until
     if lane.held_because == "no_server":
         return _("held: %(reason)s") % {"reason": why_lane_held(lane)}, None
     return None
+
+
+def _in_short(lane: Lane) -> str:
+    """A row has little room, and the banner above it says the rest."""
+    limit = limit_of(lane.workspace) if lane.held_because == "daily_limit" else None
+    return why_lane_held(lane) if limit is None else _("daily limit of %(limit)d") % {"limit": limit}
 
 
 def _next_try(number: int) -> str:
