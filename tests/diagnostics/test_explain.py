@@ -14,6 +14,7 @@ REPLIES = [
     (550, "5.1.2", "Bad destination system address", "domain_unknown"),
     (556, "5.1.10", "Recipient domain has a null MX", "domain_unknown"),
     (501, "5.1.3", "Bad recipient address syntax", "address_invalid"),
+    (550, "5.6.7", "Address outside ASCII", "no_smtputf8"),
     (550, "5.1.6", "Mailbox has moved", "mailbox_moved"),
     (550, "5.1.8", "Sender address rejected: Domain not found", "sender_invalid"),
     (450, "4.2.0", "Greylisted, please come back in 300 seconds", "greylisted"),

@@ -186,8 +186,11 @@ def test_a_note_in_between_is_no_ancestor_for_people_outside(people: Cast) -> No
 
 
 def test_what_the_system_says_is_marked_as_automatic(people: Cast) -> None:
-    assert letter(post(draft(people, kind=Kind.NOTIFICATION)))["Auto-Submitted"] == "auto-generated"
-    assert letter(post(draft(people)))["Auto-Submitted"] is None
+    automatic, written = letter(post(draft(people, kind=Kind.NOTIFICATION))), letter(post(draft(people)))
+    assert automatic["Auto-Submitted"] == "auto-generated"
+    assert automatic["X-Auto-Response-Suppress"] == "OOF, AutoReply"
+    assert (written["Auto-Submitted"], written["X-Auto-Response-Suppress"]) == (None, None)
+    assert (automatic["Precedence"], written["Precedence"]) == (None, None)
 
 
 def test_scripts_never_reach_the_record_or_the_mail(people: Cast) -> None:

@@ -60,6 +60,10 @@ def test_a_password_is_set_anew_through_a_mailed_link(people: Cast, client: Clie
     letter = email.message_from_bytes(bytes(Rendition.objects.get().octets), policy=email.policy.default)
     link = next(word for word in letter.get_content().split() if word.startswith("http"))
     assert link.startswith(settings.POSTROOM_BASE_URL)
+    assert (letter["Auto-Submitted"], letter["X-Auto-Response-Suppress"]) == (
+        "auto-generated",
+        "OOF, AutoReply",
+    )
     page = client.get(link.removeprefix(settings.POSTROOM_BASE_URL), follow=True).content.decode()
     assert "Set your password" in page
 

@@ -73,6 +73,12 @@ REASONS = (
         _("Correct the address and try again."),
     ),
     Reason(
+        "no_smtputf8",
+        _("The mail server takes no address with letters beyond a to z (it does not offer SMTPUTF8)."),
+        YOU,
+        _("Ask for an address in plain letters, correct it and try again, or send through another server."),
+    ),
+    Reason(
         "sender_invalid",
         _("The recipient's server does not accept the sender's address."),
         OPERATOR,

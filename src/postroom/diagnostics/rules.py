@@ -119,6 +119,7 @@ _CODES_OF_ONE_MEANING = (
     _status("dmarc_failed", "5.7.509", "5.7.515"),
     _status("blocklisted", "5.7.511", "5.7.606", "5.7.607", "5.7.608", "5.7.609", "5.7.708"),
     _status("sender_not_verified", "5.7.60"),
+    _status("no_smtputf8", "x.6.7", "x.6.9"),
 )
 
 _VAGUER_WORDS = (
