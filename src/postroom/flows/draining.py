@@ -49,6 +49,7 @@ class Drain:
         self.lease = uuid.uuid4().hex
         self.loop = asyncio.get_running_loop()
         self.store = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self.claims = ThreadPoolExecutor(1, thread_name_prefix="claims")  # neither waits for the other
         self.turn = asyncio.Event()
         self.journal = Journal(recovering.journal_folder(), self.lease)
         self.copies = Copies()
@@ -92,8 +93,9 @@ class Drain:
                 self.journal.remove()  # else something could not be written back, and recovery needs it
         finally:
             self.journal.close()
-            await self.in_store(connections.close_all)
-            self.store.shutdown(wait=False)
+            for thread in (self.store, self.claims):
+                await self.loop.run_in_executor(thread, connections.close_all)
+                thread.shutdown(wait=False)
 
     async def in_store(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """Run something that uses the database in this run's own thread."""
@@ -103,7 +105,8 @@ class Drain:
         """Take more in hand; False if nothing is due."""
         is_low = self.feed.is_low
         self.is_woken = False
-        got, emails, texts = await self.in_store(self._take, self.claim_size if is_low else URGENT_CLAIM)
+        limit = self.claim_size if is_low else URGENT_CLAIM
+        got, emails, texts = await self.loop.run_in_executor(self.claims, self._take, limit)
         self.last_lane_id, self.next_at = got.last_lane_id, got.next_at
         self.copies.keep(texts, self.feed.renditions() | {email.rendition_id for email in emails})
         self.feed.add(emails)
@@ -113,7 +116,7 @@ class Drain:
         return bool(emails) or self._is_more_due(got)
 
     def _take(self, limit: int) -> tuple[Claim, list[Claimed], Mapping[int, Text]]:
-        """Runs in the store's thread."""
+        """Runs in a thread of its own."""
         got = claiming.claim(self.server.pk, self.lease, limit=limit, after_lane_id=self.last_lane_id)
         writing_back.tell_of_limits(got)
         emails = writing_back.without_captured(self.lease, got.emails)
