@@ -39,7 +39,9 @@ def found_in(run: Drain) -> Trouble | None:
     pace = run.feed.pace
     if run.failure is not None:
         return Trouble(holds.SERVER_UNREACHABLE, str(run.failure))
-    return Trouble(holds.THROTTLED, pace.last_words, is_first=pace.has_accepted) if pace.is_spent else None
+    if not pace.is_asked_for_less:
+        return None
+    return Trouble(holds.THROTTLED, pace.last_words, is_first=pace.has_accepted)
 
 
 def leave_alone(server: MailServer, trouble: Trouble) -> datetime | None:

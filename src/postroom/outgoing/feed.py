@@ -158,7 +158,7 @@ class OutgoingFeed:
         """Heed a server that asks for less; once slowing down does not help, hand out nothing more."""
         if ended.outcome is Outcome.ACCEPTED:
             self.pace.accepted()
-        elif ended.is_throttling and self.pace.throttled(ended.seconds, words_of(ended.reply)):
+        elif ended.slows_the_lane and self.pace.throttled(ended.seconds, words_of(ended.reply)):
             self.slow_down()
 
     # What comes back from the threads.

@@ -85,8 +85,8 @@ def _refreshed(access: Mapping[str, str]) -> Mapping[str, Any]:
             answer: Mapping[str, Any] = client.refresh_token(where, refresh_token=access["refresh_token"])
     except oauth_error as error:
         raise _no_token(
-            f"{where} refuses to give an access token ({getattr(error, 'error', '')}). Log in at the provider again and "
-            "enter the new refresh token in the server's settings.",
+            f"{where} refuses to give an access token ({getattr(error, 'error', '')}). Log in at the "
+            "provider again and enter the new refresh token in the server's settings.",
             is_permanent=True,
         ) from None
     except (http_error, ValueError, KeyError) as error:

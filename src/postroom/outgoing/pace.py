@@ -23,6 +23,11 @@ class Pace:
         self.last_words = ""
 
     @property
+    def is_asked_for_less(self) -> bool:
+        """Was that the last we heard of it?"""
+        return self.strike_count > 0
+
+    @property
     def is_spent(self) -> bool:
         """Did slowing down not help?"""
         return self.strike_count >= STRIKES

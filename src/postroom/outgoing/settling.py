@@ -20,7 +20,7 @@ from postroom.outgoing.allowances import Place
 from postroom.outgoing.claiming import Claimed
 from postroom.outgoing.dialects import among, as_stored, is_postgres
 from postroom.outgoing.models import Attempt, Email, FailureKind, State
-from postroom.outgoing.retry import History, PolicyOf, Verdict, verdict_on, words_of
+from postroom.outgoing.retry import THROTTLED_FREELY, History, PolicyOf, Verdict, verdict_on, words_of
 from postroom.outgoing.tallies import Move
 from postroom.wire.reply import Outcome, Reply, is_throttling
 
@@ -49,6 +49,11 @@ class Ended(NamedTuple):
     def is_throttling(self) -> bool:
         """Did the server ask for a slower pace?"""
         return self.outcome is Outcome.DEFERRED and self.reply is not None and is_throttling(self.reply)
+
+    @property
+    def slows_the_lane(self) -> bool:
+        """Is that about the pace? Of a mail that gets it again and again, it is about that mail."""
+        return self.is_throttling and self.email.throttled_count < THROTTLED_FREELY
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +92,11 @@ def settle(
         _write_sent([each.ended.email for each in judged if each.verdict.state == State.SENT], now)
         _write_others([each for each in judged if each.verdict.state != State.SENT], now)
         _write_attempts([each.ended for each in judged], now)
+        # Allowances before tallies, as in a claim: two workers never wait for each other.
+        allowances.give_back(_attempted(e.email) for e, _ in judged if e.outcome not in _CONSUMES)
         tallies.move(
             Move(e.email.message_id, State.OUTGOING, v.state) for e, v in judged if v.state != State.OUTGOING
         )
-        allowances.give_back(_attempted(e.email) for e, _ in judged if e.outcome not in _CONSUMES)
     return Settlement(count + len(judged), _failed(judged))
 
 
@@ -107,8 +113,8 @@ def give_up(lease: str, unsendable: Sequence[tuple[Claimed, str]]) -> Settlement
                 is_listed=True,
                 **_UNUSED,
             )
-        tallies.move(Move(email.message_id, State.OUTGOING, State.FAILED) for email, _ in mine)
         allowances.give_back(email.place for email, _ in mine)
+        tallies.move(Move(email.message_id, State.OUTGOING, State.FAILED) for email, _ in mine)
     return Settlement(len(mine), frozenset(email.message_id for email, _ in mine))
 
 

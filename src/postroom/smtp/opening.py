@@ -184,5 +184,6 @@ async def _step(step: str, seconds: float, relay: Relay) -> AsyncIterator[None]:
         message = f"The host name {relay.host} cannot be resolved: {error.strerror}"
         raise RelayUnreachable(message, step="dns", is_permanent=is_permanent) from error
     except OSError as error:
-        message = f"The connection to {where} failed (step: {step}): {error.strerror or error}"
+        reason = error.strerror or str(error) or "the server hung up"
+        message = f"The connection to {where} failed (step: {step}): {reason}"
         raise RelayUnreachable(message, step=step) from error
