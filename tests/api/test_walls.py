@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from postroom.api import api
-from postroom.conversations.models import Message
+from postroom.conversations.models import Message, ScheduledMessage
 from postroom.outgoing.models import Email, State
 from tests.api.conftest import RECORD, Program
 
@@ -24,6 +26,8 @@ BODIES: dict[str, dict[str, Any]] = {
 
 BODIES_OF: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "messages"): {"text": "Hello"},
+    ("patch", "{message_id}"): {"send_at": None},
+    ("patch", "{scheduled_id}"): {"text": "Hello"},
     ("post", "preview"): {"text": "Hello"},
     ("post", "decision"): {"granted": 300},
 }
@@ -47,12 +51,16 @@ def test_every_route_with_an_id_of_another_workspace_is_not_found(
 ) -> None:
     program.put("/records/their.own/R-1", {"title": "Theirs"})
     program.post("/records/their.own/R-1/messages", {"text": "Secret", "to": ["x@example.org"]})
+    later = (timezone.now() + timedelta(days=1)).isoformat()
+    program.post("/records/their.own/R-1/messages", {"text": "Secret", "post_at": later})
+    scheduled = ScheduledMessage.objects.get()
     message, email = Message.objects.get(), Email.objects.get(address__addr_spec="x@example.org")
     names = {
         "model": "their.own",
         "external_id": "R-1",
         "message_id": f"msg_{message.pk}",
         "email_id": f"em_{email.pk}",
+        "scheduled_id": f"sch_{scheduled.pk}",
         "slug": "demo",
     }
     for method, path in routes_with_ids():

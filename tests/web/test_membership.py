@@ -1,12 +1,14 @@
 """Who gets in, and how far."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import URLPattern, reverse
+from django.utils import timezone
 
-from postroom.conversations.models import Alias, Attachment
+from postroom.conversations.models import Alias, Attachment, ScheduledMessage
 from postroom.flows.arranging import put_alias
 from postroom.incoming.models import ReceivedEmail
 from postroom.web.urls import urlpatterns
@@ -44,6 +46,18 @@ def _numbers_of(people: Cast) -> dict[str, dict[str, int]]:
     ids |= {name: {"pk": alias.pk} for name in ("alias", "remove_alias")}
     ids |= {name: {"pk": people.ana.pk} for name in ("reset_link", "deactivate")}
     ids |= {"attachment": {"pk": attachment.pk}, "received": {"pk": mail.pk}, "revoke_key": {"pk": key.pk}}
+    later = ScheduledMessage.objects.create(
+        workspace=people.workspace,
+        record=people.record,
+        member=people.ana,
+        author=people.ana_contact,
+        text="Hello",
+        subtype_key="discussions",
+        post_at=timezone.now() + timedelta(days=1),
+    )
+    names = ("scheduled", "move_scheduled", "post_scheduled", "cancel_scheduled", "undo")
+    ids |= dict.fromkeys(names, {"pk": later.pk})
+    ids |= dict.fromkeys(("move_emails", "send_emails_now", "call_off_emails"), {"pk": message.pk})
     return ids | {"domain": {"pk": people.domain.pk}}
 
 

@@ -34,9 +34,7 @@ def switch_on(
         installation.start_capture(
             workspace=workspace, mode=wanted.mode, to=wanted.to, allowed=wanted.allowed_text
         )
-        _note(
-            EventKind.CAPTURE_ON, workspace, by, mode=wanted.mode, to=wanted.to, allowed=wanted.allowed_text
-        )
+        _note(EventKind.CAPTURE_ON, workspace, by, wanted)
 
 
 def _checked(mode: str, to: str, allowed: str) -> Capture:
@@ -81,10 +79,18 @@ def _meant(workspace: Workspace | None) -> list[Workspace]:
     return [row for row in rows if captures[row.pk].mode != ALL]
 
 
-def _note(kind: str, workspace: Workspace | None, by: Member | None, **detail: str) -> None:
+def _note(
+    kind: str, workspace: Workspace | None, by: Member | None, wanted: Capture = capture_rules.NO_CAPTURE
+) -> None:
     for here in Workspace.objects.all() if workspace is None else [workspace]:
-        member = by if by and by.workspace_id == here.pk else None
-        events.note(kind, workspace=here, member=member, **detail)
+        events.note(
+            kind,
+            workspace=here,
+            member=by if by and by.workspace_id == here.pk else None,
+            mode=wanted.mode,
+            to=wanted.to,
+            allowed=wanted.allowed_text,
+        )
 
 
 def _retry_captured(workspace: Workspace, by: Member | None) -> int:

@@ -35,8 +35,14 @@ def move_emails(message: Message, send_at: datetime | None, by: Member) -> int:
         if not count:
             raise RequestRefused(_("These emails have left already, or were called off."))
         Message.objects.filter(pk=row.pk).update(send_at=at)
-        times = {"before": _spelled(row.send_at), "after": _spelled(at)}
-        note(EventKind.MOVED, workspace=by.workspace, message=row, member=by, **times)
+        note(
+            EventKind.MOVED,
+            workspace=by.workspace,
+            message=row,
+            member=by,
+            before=_spelled(row.send_at),
+            after=_spelled(at),
+        )
         _wake_for(row)
     return count
 

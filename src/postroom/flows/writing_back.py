@@ -54,9 +54,15 @@ def _capture(lease: str, emails: Sequence[Claimed], captures: Mapping[int, Captu
     with transaction.atomic():
         counts = settling.capture(lease, emails)
         for message in Message.objects.filter(pk__in=counts).select_related("workspace"):
-            capture, count = captures[message.workspace_id], counts[message.pk]
-            detail = {"count": count, "mode": capture.mode, "level": capture.level}
-            note(EventKind.CAPTURED, workspace=message.workspace, message=message, **detail)
+            capture = captures[message.workspace_id]
+            note(
+                EventKind.CAPTURED,
+                workspace=message.workspace,
+                message=message,
+                count=counts[message.pk],
+                mode=capture.mode,
+                level=capture.level,
+            )
 
 
 def write_back(lease: str, ended: Sequence[Ended], unsendable: Sequence[tuple[Claimed, str]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from django import template
@@ -65,6 +65,12 @@ def _length(minutes: int) -> str:
         return ngettext("%(count)d min", "%(count)d min", minutes) % {"count": minutes}
     hours = round(minutes / 60)
     return ngettext("%(count)d h", "%(count)d h", hours) % {"count": hours}
+
+
+@register.filter
+def utc(at: datetime | None) -> str:
+    """A time as a browser's field for date and time takes it, in UTC."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M}" if at else ""
 
 
 @register.filter

@@ -14,6 +14,8 @@ from postroom.flows import reading
 from postroom.flows.foretelling import Foretold
 from postroom.flows.posting import Preview
 from postroom.web.forms import ComposerForm, FollowerForm
+from postroom.web.later import composer_for, taken_back, waiting_as, waiting_on
+from postroom.web.later_forms import LaterComposerForm
 from postroom.web.membership import MemberRequest
 from postroom.web.timeline import timeline
 
@@ -33,11 +35,15 @@ def chatter(
     """The whole page; with 422 if something on it has to be corrected first."""
     shown = timeline(record, request.member, request.GET.get("before"))
     reading.seen(request.member, shown.messages)
+    replaced = request.GET.get("edit") or request.POST.get("replaces")
+    row = taken_back(request.member, record, replaced)
     is_refused = bool((form and form.errors) or outsiders or (follower_form and follower_form.errors))
     context: dict[str, Any] = {
         "record": record,
         "timeline": shown,
-        "form": form or ComposerForm(),
+        "form": form or (composer_for(row) if row else LaterComposerForm()),
+        "editing": waiting_as(row, request.member) if row else None,
+        "waiting": waiting_on(record, request.member),
         "preview": preview,
         "foretold": foretold,
         "outsiders": outsiders,

@@ -15,6 +15,8 @@ from postroom.outgoing.models import Email, State
 from postroom.web.counting import Count, count_up_to
 from postroom.web.limits_shown import limit_banner
 from postroom.web.membership import MemberRequest
+from postroom.workspaces import installation
+from postroom.workspaces.capture_rules import Capture
 from postroom.workspaces.models import Installation, Member
 
 ENGINE_SILENT_AFTER = timedelta(minutes=3)
@@ -24,11 +26,11 @@ ENGINE_SILENT_AFTER = timedelta(minutes=3)
 class Banners:
     """What everybody in the workspace must know, on every page.
 
-    `capture` is "" (mail leaves), "installation" or "workspace": who holds it. `capture_reason` is "copy" if
-    the installation found itself to be a copy of another one.
+    `capture` says what happens to mail and at which level that is set; `capture_reason` is "copy" if the
+    installation found itself to be a copy of another one.
     """
 
-    capture: str
+    capture: Capture
     capture_reason: str
     has_placeholder_address: bool
     is_engine_silent: bool
@@ -64,12 +66,12 @@ def failed_count(member: Member) -> Count:
 
 def banners(member: Member, now: datetime) -> Banners:
     """The banners of one page."""
-    installation = Installation.objects.first()
+    row = Installation.objects.first()
     return Banners(
-        capture=_capture(member, installation),
-        capture_reason=installation.capture_reason if installation else "",
+        capture=installation.capture_in(member.workspace, row),
+        capture_reason=row.capture_reason if row else "",
         has_placeholder_address=member.has_placeholder_address,
-        is_engine_silent=_is_engine_silent(member, installation, now),
+        is_engine_silent=_is_engine_silent(member, row, now),
     )
 
 
@@ -84,14 +86,8 @@ def target_url() -> str:
     return f"smtp://{config['POSTROOM_TARGET']}" if config else ""
 
 
-def _capture(member: Member, installation: Installation | None) -> str:
-    if installation is not None and installation.capturing_since is not None:
-        return "installation"
-    return "workspace" if member.workspace.is_capturing else ""
-
-
-def _is_engine_silent(member: Member, installation: Installation | None, now: datetime) -> bool:
-    seen_at = installation.engine_seen_at if installation else None
+def _is_engine_silent(member: Member, row: Installation | None, now: datetime) -> bool:
+    seen_at = row.engine_seen_at if row else None
     if seen_at is not None and now - seen_at < ENGINE_SILENT_AFTER:
         return False
     overdue = Email.objects.for_member(member).filter(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from postroom.conversations.models import Address, Message, Record
 from postroom.outgoing.models import Attempt, Email, FailureKind, State
@@ -20,6 +21,7 @@ from postroom.web.queue_places import Placed, steps_of
 from postroom.workspaces.models import Member
 
 TABS = (State.OUTGOING, State.FAILED, State.SENT, State.CANCELLED)
+CAPTURED = {"captured": gettext_lazy("Captured"), "redirected": gettext_lazy("Redirected")}
 QUEUED = (State.OUTGOING, State.FAILED, State.CANCELLED)
 FOUND = 500  # so many addresses, records and messages a search looks at
 _CODES = re.compile(r"(?:[245]\d\d\b)?[ -]*(?:[245]\.\d{1,3}\.\d{1,3}\b)?")
@@ -74,13 +76,22 @@ class Tab:
 
 def of_state(member: Member, state: str) -> QuerySet[Email]:
     """The emails of one state. Urgent mail that waits shows if a first try failed, or if it is held."""
-    rows = Email.objects.for_member(member).filter(state=state)
+    rows = Email.objects.for_member(member)
+    if state in CAPTURED:
+        return rows.captured() if state == "captured" else rows.redirected()
+    rows = rows.filter(state=state)
     return rows if state == State.SENT else rows.listed()
 
 
 def tabs(member: Member) -> list[Tab]:
-    """The states with their counts."""
-    return [Tab(str(state), str(state.label), count_up_to(1000, of_state(member, state))) for state in TABS]
+    """The states with their counts; what capture mode did only where it did something."""
+    by_capture = [Tab(key, str(label), _count(member, key)) for key, label in CAPTURED.items()]
+    of_states = [Tab(str(state), str(state.label), _count(member, state)) for state in TABS]
+    return of_states + [tab for tab in by_capture if tab.count]
+
+
+def _count(member: Member, state: str) -> Count:
+    return count_up_to(1000, of_state(member, state))
 
 
 def matching(member: Member, *, state: str, wanted: str, before: str | None = None) -> QuerySet[Email]:
@@ -91,7 +102,8 @@ def matching(member: Member, *, state: str, wanted: str, before: str | None = No
     if wanted:
         parts = _of_search(member, wanted, [state] if state in State.values else TABS)
     else:
-        parts = [of_state(member, each) for each in ([state] if state in State.values else QUEUED)]
+        is_one = state in State.values or state in CAPTURED
+        parts = [of_state(member, each) for each in ([state] if is_one else QUEUED)]
     pages = [older(part, before).order_by("-pk").values_list("pk", flat=True)[: SIZE + 1] for part in parts]
     found = {pk for page in pages for pk in page}
     return Email.objects.for_member(member).filter(pk__in=heapq.nlargest(SIZE + 1, found))

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from postroom.conversations.models.records import Alias, Stream
 from postroom.wire.address import AddressError, Mailbox, normalise, parse_mailboxes
 from postroom.workspaces import parameters
-from postroom.workspaces.models import Channel, MailDomain, Member, Role
+from postroom.workspaces.models import CaptureMode, Channel, MailDomain, Member, Role
 
 if TYPE_CHECKING:
     _OfDomain = forms.ModelForm[MailDomain]
@@ -329,6 +329,9 @@ class CaptureForm(forms.Form):
 
     scope = forms.ChoiceField(choices=[("workspace", "workspace"), ("installation", "installation")])
     wanted = forms.ChoiceField(choices=[("on", "on"), ("off", "off")])
+    mode = forms.ChoiceField(choices=CaptureMode.choices, required=False)
+    to = forms.CharField(required=False, max_length=254)
+    allowed = forms.CharField(required=False, max_length=5000)
     is_retried = forms.BooleanField(required=False)
 
 

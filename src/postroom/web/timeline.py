@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -21,12 +21,16 @@ SIZE = 30
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message; `day` is set on the first of a day, `is_continued`: drawn without its header."""
+    """One message; `day` is set on the first of a day, `is_continued`: drawn without its header.
+
+    `leaves_at` is when its emails leave, as long as that lies ahead and some wait for it.
+    """
 
     message: Message
     icon: DeliveryIcon
     day: date | None
     is_continued: bool
+    leaves_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,15 @@ def _entry(message: Message, previous: Message | None) -> Entry:
         delivery_icon(message),
         day if is_new_day else None,
         previous is not None and not is_new_day and _belong_together(previous, message),
+        _leaves_at(message),
     )
+
+
+def _leaves_at(message: Message) -> datetime | None:
+    if message.send_at is None or message.send_at <= timezone.now():
+        return None
+    tally = getattr(message, "tally", None)
+    return message.send_at if tally is not None and tally.outgoing_count else None
 
 
 def _belong_together(first: Message, second: Message) -> bool:

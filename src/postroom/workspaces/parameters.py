@@ -51,7 +51,19 @@ def _gaps(text: str) -> tuple[int, ...]:
     return tuple(_positive(gap) for gap in text.split(","))
 
 
+def _undo_seconds(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 300:
+        raise ValueError(text)
+    return number
+
+
 KNOWN: Mapping[str, Parameter] = {
+    "mail.undo.seconds": Parameter(
+        "0",
+        _undo_seconds,
+        gettext_lazy("Seconds (300 at most) in which a message that was posted in the pages can be undone."),
+    ),
     "mail.retry.gaps_seconds": Parameter(
         "60,300,900,1800,3600",
         _gaps,

@@ -42,5 +42,9 @@ def mark_read(request: MemberRequest) -> HttpResponse:
 
 def _with_messages(rows: QuerySet[Notification]) -> QuerySet[Notification]:
     return rows.select_related(
-        "message__record", "message__author__address", "message__tally", "message__subtype"
+        "scheduled__record",
+        "message__record",
+        "message__author__address",
+        "message__tally",
+        "message__subtype",
     )

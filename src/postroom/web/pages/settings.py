@@ -1,4 +1,4 @@
-"""Settings of the workspace: name, domains, parameters, capture mode."""
+"""Settings of the workspace: name, domains, parameters."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods
 
 from postroom.flows import arranging
-from postroom.flows import capture as capturing
-from postroom.outgoing.models import Email
 from postroom.web.domain_shown import shown
-from postroom.web.forms import CaptureForm, DomainForm, ParameterForm, WorkspaceForm
+from postroom.web.forms import DomainForm, ParameterForm, WorkspaceForm
 from postroom.web.membership import MemberRequest, for_admins
 from postroom.workspaces import parameters
-from postroom.workspaces.models import Installation, MailDomain, SystemParameter
+from postroom.workspaces.models import MailDomain, SystemParameter
 from postroom.workspaces.refusals import RequestRefused
 
 _page = require_http_methods(["GET", "HEAD", "POST"])
@@ -80,38 +77,6 @@ def parameters_page(request: MemberRequest) -> HttpResponse:
     )
     known = [(key, parameter, set_here.get(key, "")) for key, parameter in sorted(parameters.KNOWN.items())]
     return render(request, "postroom/settings/parameters.html", {"parameters": known})
-
-
-@_page
-@for_admins
-def capture(request: MemberRequest) -> HttpResponse:
-    """Capture mode: of the workspace for its administrators, of the installation for operators."""
-    form = CaptureForm(request.POST or None)
-    if form.is_valid():
-        _switch(request, form)
-        return redirect("capture")
-    captured = Email.objects.for_member(request.member).filter(
-        state="cancelled", cancelled_because="captured"
-    )
-    context = {"installation": Installation.objects.first(), "captured_count": captured[:1000].count()}
-    return render(request, "postroom/settings/capture.html", context)
-
-
-def _switch(request: MemberRequest, form: CaptureForm) -> None:
-    if form.cleaned_data["scope"] == "installation" and not request.member.is_operator:
-        raise Http404
-    meant = request.member.workspace if form.cleaned_data["scope"] == "workspace" else None
-    if form.cleaned_data["wanted"] == "on":
-        capturing.switch_on(meant, by=request.member)
-        return
-    count = capturing.switch_off(
-        meant, is_captured_retried=form.cleaned_data["is_retried"], by=request.member
-    )
-    if count:
-        words = ngettext(
-            "%(count)d email will be tried again.", "%(count)d emails will be tried again.", count
-        )
-        messages.success(request, words % {"count": count})
 
 
 def _stored(request: MemberRequest, form: DomainForm) -> bool:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.datastructures import MultiValueDict
 from django.views.decorators.http import require_POST
 
-from postroom.conversations.models import Contact, Record
+from postroom.conversations.models import Contact, Record, ScheduledMessage
 from postroom.conversations.storage import Upload
-from postroom.flows import foretelling, posting, recording
+from postroom.flows import foretelling, posting, recording, scheduling
 from postroom.web.chatter import chatter, contact_of
 from postroom.web.forms import ComposerForm
+from postroom.web.later import taken_back
+from postroom.web.later_forms import LaterComposerForm
 from postroom.web.membership import MemberRequest, for_members
 from postroom.web.pages.records import mine
+from postroom.workspaces import parameters
 from postroom.workspaces.refusals import RequestRefused
 
 
@@ -31,13 +37,34 @@ def post_message(request: MemberRequest, pk: int) -> HttpResponse:
         return chatter(request, record, form=form)
     try:
         with transaction.atomic():
-            message = posting.post(_draft(request, record, form))
+            said = _say(request, record, form)
     except posting.OutsidersNamed as warning:
         return chatter(request, record, form=form, outsiders=warning.contacts)
     except RequestRefused as refusal:
         form.add_error(None, str(refusal))
         return chatter(request, record, form=form)
-    return redirect(f"{reverse('record', args=[pk])}#message-{message.pk}")
+    return redirect(f"{reverse('record', args=[pk])}#{said}")
+
+
+def _say(request: MemberRequest, record: Record, form: LaterComposerForm) -> str:
+    """Post it now or later, in the place of what it replaces; returns its name on the page."""
+    draft, at = _draft(request, record, form), form.cleaned_data["at"]
+    _call_off_replaced(request, record, form)
+    if at is not None and form.cleaned_data["when"] != form.SEND:
+        return f"scheduled-{scheduling.schedule(draft, at).pk}"
+    draft = replace(draft, send_at=at)
+    if seconds := parameters.value(record.workspace_id, "mail.undo.seconds"):
+        until = timezone.now() + timedelta(seconds=seconds)
+        return f"scheduled-{scheduling.schedule(draft, until, is_undo_window=True).pk}"
+    return f"message-{posting.post(draft).pk}"
+
+
+def _call_off_replaced(request: MemberRequest, record: Record, form: LaterComposerForm) -> None:
+    """Raises RequestRefused if it was posted while somebody was changing it: it would be said twice."""
+    wanted = ScheduledMessage.objects.for_member(request.member).filter(pk=form.cleaned_data["replaces"])
+    row = wanted.filter(record=record, member=request.member).first()
+    if row is not None and row.state != row.State.CANCELLED:
+        scheduling.cancel(row, request.member)
 
 
 @require_POST
@@ -57,7 +84,7 @@ def _foretold(record: Record, preview: posting.Preview | None) -> foretelling.Fo
     return foretelling.foretell(record.workspace, preview) if preview else None
 
 
-def _preview(request: MemberRequest, record: Record, form: ComposerForm) -> posting.Preview | None:
+def _preview(request: MemberRequest, record: Record, form: LaterComposerForm) -> posting.Preview | None:
     with transaction.atomic():
         try:
             return posting.preview(_draft(request, record, form, are_files_read=False))
@@ -68,13 +95,13 @@ def _preview(request: MemberRequest, record: Record, form: ComposerForm) -> post
             transaction.set_rollback(True)  # contacts made for addresses that were only typed
 
 
-def _form(request: MemberRequest) -> ComposerForm:
+def _form(request: MemberRequest) -> LaterComposerForm:
     files: MultiValueDict[str, Any] = request.FILES
-    return ComposerForm(request.POST, files)
+    return LaterComposerForm(request.POST, files)
 
 
 def _draft(
-    request: MemberRequest, record: Record, form: ComposerForm, *, are_files_read: bool = True
+    request: MemberRequest, record: Record, form: LaterComposerForm, *, are_files_read: bool = True
 ) -> posting.Draft:
     said = form.cleaned_data
     return posting.Draft(
@@ -86,7 +113,7 @@ def _draft(
         subtype_key=said["kind"],
         stream=said["stream"] or None,
         named=_named(record, form),
-        attachments=_uploads(form) if are_files_read else (),
+        attachments=[*_kept(request, record, form), *_uploads(form)] if are_files_read else (),
         are_outsiders_confirmed=said["are_outsiders_confirmed"],
     )
 
@@ -96,6 +123,15 @@ def _named(record: Record, form: ComposerForm) -> list[Contact]:
         recording.contact_for(record.workspace, mailbox.addr_spec, mailbox.display_name)
         for mailbox in form.cleaned_data["named"]
     ]
+
+
+def _kept(request: MemberRequest, record: Record, form: LaterComposerForm) -> list[Upload]:
+    """The files that go over from what this replaces."""
+    row = taken_back(request.member, record, form.cleaned_data["replaces"])
+    kept = form.cleaned_data["kept"]
+    if row is None or not kept:
+        return []
+    return [upload for place, upload in enumerate(scheduling.uploads_of(row)) if place in kept]
 
 
 def _uploads(form: ComposerForm) -> list[Upload]:

@@ -42,6 +42,19 @@ const inWords = (at, language, ahead, ago, now) => {
   return (minutes > 0 ? ahead : ago).replace("%s", length);
 };
 
+// Times that are chosen: in the reader's zone. Without this script they are in UTC, as the page says.
+const sayZones = () => {
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  document.querySelectorAll("[data-zone]").forEach((input) => {
+    const chosen = input.parentElement.querySelector("[type=datetime-local]");
+    input.value = input.nextElementSibling.textContent = timeZone;
+    if (!chosen?.dataset.utc) return;
+    const at = new Date(chosen.dataset.utc);
+    chosen.value = new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
+    delete chosen.dataset.utc;
+  });
+};
+
 // The queue: select all, and how many are selected.
 const countSelected = () => {
   const boxes = [...document.querySelectorAll("[data-rows] [name=ids]")];
@@ -129,10 +142,11 @@ document.addEventListener("DOMContentLoaded", () => {
   const keys = document.querySelector("[data-set-keys]");
   if (keys) keys.checked = stored("keys") !== "off";
   sayTimes();
+  sayZones();
   countSelected();
   setInterval(sayTimes, 30000);
   new MutationObserver((changes) => {
     const isNew = changes.some((change) => [...change.addedNodes].some((node) => node.querySelector?.("time")));
-    if (isNew) sayTimes();
+    if (isNew) { sayTimes(); sayZones(); }
   }).observe(document.body, { childList: true, subtree: true });
 });
