@@ -16,9 +16,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from lucide.templatetags.lucide import lucide
 
-from postroom.conversations.models import Subtype
+from postroom.conversations.models import Message, Subtype
 from postroom.web import notice_words
 from postroom.web.links import link_addresses
+from postroom.web.pictures import with_pictures
 from postroom.web.quotes import fold_quotes
 
 register = template.Library()
@@ -99,6 +100,12 @@ def initials(name: Any) -> str:
 def folded(body: str) -> SafeString:
     """A message's body (sanitised when it was stored): addresses are links, quoted mail is folded away."""
     return fold_quotes(link_addresses(body), _("Quoted text"))
+
+
+@register.filter
+def pictured(message: Message) -> str:
+    """A message's body with its pictures where the text has them."""
+    return with_pictures(message)
 
 
 @register.filter
