@@ -56,8 +56,8 @@ def _numbers_of(people: Cast) -> dict[str, dict[str, int]]:
         post_at=timezone.now() + timedelta(days=1),
     )
     names = ("scheduled", "move_scheduled", "post_scheduled", "cancel_scheduled", "undo")
-    ids |= dict.fromkeys(names, {"pk": later.pk})
-    ids |= dict.fromkeys(("move_emails", "send_emails_now", "call_off_emails"), {"pk": message.pk})
+    ids |= {name: {"pk": later.pk} for name in names}
+    ids |= {name: {"pk": message.pk} for name in ("move_emails", "send_emails_now", "call_off_emails")}
     return ids | {"domain": {"pk": people.domain.pk}}
 
 
