@@ -53,6 +53,6 @@ def _to(email: Claimed, address: str) -> Claimed:
 
 
 def _secret_among(emails: Iterable[Claimed]) -> frozenset[int]:
-    rendition_ids = {email.rendition_id for email in emails}
+    rendition_ids = {email.rendition_id for email in emails if email.rendition_id}
     found = Rendition.objects.filter(pk__in=rendition_ids, layout=SECRET_LAYOUT)
     return frozenset(found.values_list("pk", flat=True))
