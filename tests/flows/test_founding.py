@@ -171,3 +171,9 @@ def test_the_cast_stands_as_described(people: Cast) -> None:
     assert Record.objects.get(workspace=people.workspace, model="sale.order").external_id == "SO042"
     assert people.olga.is_operator
     assert contact_for(people.workspace, "carla@example.com") == people.carla
+
+
+def test_a_new_workspace_gets_the_plan_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found("first").workspace.plan == "paid"
+    monkeypatch.setattr(settings, "POSTROOM_DEFAULT_PLAN", "trial")
+    assert found("second").workspace.plan == "trial"

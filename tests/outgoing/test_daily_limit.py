@@ -15,6 +15,7 @@ from postroom import engine
 from postroom.conversations.models.records import Stream
 from postroom.flows import retrying
 from postroom.outgoing import admitting, claiming, recovering, settling
+from postroom.outgoing import holds as server_holds
 from postroom.outgoing.journal import Journal
 from postroom.outgoing.models import Allowance, Email, Lane, State
 from postroom.outgoing.relays import shared_server
@@ -208,6 +209,18 @@ def test_what_counts_is_who_carries_it(people: Cast) -> None:
     own.refresh_from_db()
     assert (own.held_because, own.held_until) == ("", None)
     assert shared.held_because == ""
+
+
+def test_a_hold_of_the_relays_limit_ends_when_the_own_server_is_back(people: Cast) -> None:
+    limit(people.workspace, 5)
+    server = own_server(people.workspace)
+    queue(people.workspace, some(9), due_at=DUE, lane=lane_over(people.workspace, server))
+    Lane.objects.filter(server=server).update(via=shared_server())
+    take()
+    take()
+    server_holds.reopen(server.pk)
+    assert holds(people.workspace, server)["urgent"] == ("", None)
+    assert len(take(server=server).emails) == 4
 
 
 def test_one_workspaces_limit_holds_no_other(people: Cast) -> None:
