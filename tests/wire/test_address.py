@@ -213,3 +213,24 @@ def test_any_text_gives_mailboxes_whose_headers_are_safe(text: str) -> None:
         octets = box.header()
         assert octets.isascii()
         assert octets.decode().isprintable()
+
+
+@pytest.mark.parametrize(
+    ("mailbox", "header"),
+    [
+        (Mailbox("Ana Pop", "ana@demo.example"), "Ana Pop <ana@demo.example>"),
+        (Mailbox("", "ștefan@example.org"), "ștefan@example.org"),
+        (Mailbox("Ștefan", "ștefan@example.org"), "=?utf-8?b?yJh0ZWZhbg==?= <ștefan@example.org>"),
+    ],
+)
+def test_an_address_beyond_ascii_is_written_as_it_is_for_a_server_that_reads_it(
+    mailbox: Mailbox, header: str
+) -> None:
+    assert mailbox.wide_header() == header.encode()
+    [read] = parse_mailboxes(header)
+    assert read == mailbox
+
+
+def test_what_is_no_address_has_no_wide_header_either() -> None:
+    with pytest.raises(AddressError):
+        Mailbox("", "ș\r\nBcc: evil@example.org").wide_header()

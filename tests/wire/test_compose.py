@@ -12,7 +12,7 @@ from postroom.wire.address import Mailbox
 from postroom.wire.compose import COPY_HEADER, Letter, Part, Template, compile_letter, dot_stuff, field
 from postroom.wire.file_names import ascii_file_name, clean_file_name
 from postroom.wire.header_lines import header_value
-from postroom.wire.mime_writing import html_value, text_value
+from postroom.wire.mime_writing import base64_octets, html_value, quoted_printable_octets, text_value
 from postroom.wire.parse import parse
 
 ANA = Mailbox("Ana Pop", "ana@demo.example")
@@ -330,3 +330,16 @@ def test_no_line_with_a_lone_dot_reaches_the_wire(octets: bytes) -> None:
         line.removeprefix(b".") if line[:1] == b"." else line for line in stuffed.split(b"\r\n")
     )
     assert unstuffed in (octets, octets + b"\r\n")
+
+
+@given(st.integers(1, 3000))
+def test_the_room_that_a_file_takes_is_known_beforehand(count: int) -> None:
+    part = Part("a.bin", "application/octet-stream", b"x" * count)
+    with_file = written(replace(LETTER, html="", attachments=[part]))
+    assert len(with_file.partition(b"base64\r\n\r\n")[2].partition(b"--=_")[0]) == base64_octets(count)
+
+
+@given(TEXT)
+def test_the_room_that_a_body_takes_is_known_beforehand(text: str) -> None:
+    octets = written(replace(LETTER, text=text or "x", html="")).partition(b"\r\n\r\n")[2]
+    assert len(octets) == quoted_printable_octets(text or "x") + 2

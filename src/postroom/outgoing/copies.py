@@ -68,6 +68,7 @@ class Copies:
 
     def __init__(self) -> None:
         self._signers: dict[int, Signer] = {}
+        self._links = tokens.links()
         self._texts: Mapping[int, Text] = {}
         self._bounce_boxes: dict[tuple[int, str], tuple[str, str]] = {}
         self._keyring = Keyring()
@@ -137,7 +138,7 @@ class Copies:
         to = mailbox.header() if email.redirected_to else mailbox.wide_header()
         values = {b"to": to, b"copy": signer.copy_mark(email.email_id).encode()}
         if self._text_of(email).is_unfollowable:
-            values[b"unfollow"] = tokens.links().unfollow(email.email_id).encode()
+            values[b"unfollow"] = self._links.unfollow(email.email_id).encode()
         return values
 
     def reverse_path(self, email: Claimed, return_domain: str = "") -> str:

@@ -8,6 +8,9 @@ from urllib.parse import quote
 from postroom.wire.characters import one_line
 
 MAX_CHARACTERS: Final = 200
+_NOT_AT_ENDS: Final = (
+    " .\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+)
 _PATH: Final = re.compile(r".*[/\\]", re.DOTALL)
 _NOT_IN_NAMES: Final = re.compile(r'[<>:"|?*]')
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 !#$&+,.=@^_`{}~()\[\]-]{1,60}")
@@ -22,12 +25,12 @@ def clean_file_name(name: str) -> str:
 
     At most 200 characters, the ending kept. Empty if nothing is left.
     """
-    name = _NOT_IN_NAMES.sub("_", _PATH.sub("", one_line(name))).strip(" .")
+    name = _NOT_IN_NAMES.sub("_", _PATH.sub("", one_line(name))).strip(_NOT_AT_ENDS)
     if len(name) <= MAX_CHARACTERS:
         return name
     stem, dot, ending = name.rpartition(".")
     if not dot or len(ending) > 20:
-        return name[:MAX_CHARACTERS].rstrip(" .")
+        return name[:MAX_CHARACTERS].rstrip(_NOT_AT_ENDS)
     return f"{stem[: MAX_CHARACTERS - len(ending) - 1]}.{ending}"
 
 
