@@ -14,10 +14,10 @@ from django.test.utils import CaptureQueriesContext
 from postroom import engine
 from postroom.conversations.models.records import Stream
 from postroom.flows import retrying
-from postroom.outgoing import admitting, claiming, recovering, settling
+from postroom.outgoing import admitting, claiming, expiring, recovering, settling
 from postroom.outgoing import holds as server_holds
 from postroom.outgoing.journal import Journal
-from postroom.outgoing.models import Allowance, Email, Lane, State
+from postroom.outgoing.models import Allowance, Email, Lane, MailServer, State
 from postroom.outgoing.relays import shared_server
 from postroom.wire.reply import Outcome, Reply
 from postroom.workspaces import parameters, plans
@@ -165,6 +165,18 @@ def test_recovery_uses_what_may_have_left_and_gives_the_rest_back(people: Cast, 
     list(recovering.recover(is_alone=True, now=NOON, policy_of=policy_of))
     assert len(emails) == 5
     assert used(people.workspace) == consumed(people.workspace) == 2
+
+
+def test_what_may_have_arrived_stays_used_when_its_time_is_over(people: Cast) -> None:
+    limit(people.workspace, 5)
+    queue(people.workspace, ["a@example.org"], due_at=DUE)
+    end(take().emails, Outcome.UNCERTAIN)
+    later = NOON + timedelta(days=30)
+    server_holds.hold_server(shared_server().pk, later, server_holds.SERVER_UNREACHABLE, "no route")
+    MailServer.objects.update(failing_since=NOON)
+    list(expiring.expire_unreached(MailServer.objects.get(), later, policy_of))
+    assert Email.objects.get().failure_kind == "expired"
+    assert used(people.workspace) == 1
 
 
 def test_a_retry_on_a_later_day_uses_that_day(people: Cast) -> None:

@@ -48,7 +48,8 @@ def _expire_group(
             return None
         words = Reply(0, None, server.last_failure)
         ended = [
-            Ended(email._replace(first_attempt_at=now - deadline), Outcome.UNREACHABLE, words)
+            # The daily limit gets nothing back: what it counts is an earlier attempt that may have arrived.
+            Ended(email._replace(first_attempt_at=now - deadline, quota_day=None), Outcome.UNREACHABLE, words)
             for email in claiming.held_under(lease)
         ]
         return settle(lease, ended, now=now, policy_of=policy_of)
