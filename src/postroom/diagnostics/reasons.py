@@ -334,7 +334,7 @@ REASONS = (
     ),
     Reason(
         "captured",
-        _("Postroom was in capture mode, where nothing is sent. The mail has not left Postroom."),
+        _("Postroom was in capture mode, which kept the mail in. It has not left Postroom."),
         OPERATOR,
         _("End capture mode if this is the real installation, then retry what should go out."),
         is_retry_useful=True,
