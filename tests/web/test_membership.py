@@ -17,7 +17,7 @@ from tests.people import Cast, join
 from tests.web.conftest import Browse
 from tests.web.mail import said
 
-OPEN = {"livez", "readyz"}
+OPEN = {"livez", "readyz", "linked_file", "one_click"}  # what is behind the last two is in a signed token
 
 
 def _pages() -> list[URLPattern]:
@@ -41,7 +41,7 @@ def _numbers_of(people: Cast) -> dict[str, dict[str, int]]:
     mail = ReceivedEmail.objects.create(workspace=people.workspace, source="smtp", state="refused")
     record, contact = {"pk": people.record.pk}, {"pk": people.record.pk, "contact_pk": people.ben.pk}
     ids = {name: {"pk": message.pk} for name in ("delivery", "delivery_icon", "send_and_close", "ignore_all")}
-    ids |= dict.fromkeys(("record", "post_message", "preview_message", "add_follower"), record)
+    ids |= dict.fromkeys(("record", "post_message", "preview_message", "add_follower", "unfollow"), record)
     ids |= dict.fromkeys(("remove_follower", "choose_subtypes"), contact)
     ids |= {name: {"pk": alias.pk} for name in ("alias", "remove_alias")}
     ids |= {name: {"pk": people.ana.pk} for name in ("reset_link", "deactivate")}
