@@ -438,3 +438,26 @@ def test_the_announced_size_is_kept_and_a_larger_mail_fails_with_a_clear_text(
     email.refresh_from_db()
     assert (email.state, email.failure_kind) == ("failed", "refused")
     assert email.failure_text.startswith("552 5.3.4 The mail has ")
+
+
+def test_what_is_too_large_for_the_stand_in_alone_waits_for_its_own_server(people: Cast) -> None:
+    home, other = server(people, "first"), server(people, "second")
+    octets = (
+        b"From: a@demo.example\r\nTo: %(to)b\r\nX-Postroom-Copy: %(copy)b\r\n\r\n" + b"a" * 5000 + b"\r\n"
+    )
+    [large] = queue(people.workspace, ["ben@example.org"], octets=octets)
+    [small] = queue(people.workspace, ["carla@example.com"])
+    queued_at(home, large, small)
+
+    async def story() -> None:
+        script = ScriptedRelay(offers=("PIPELINING", "SIZE 4000"))
+        async with script.serve():
+            await asyncio.to_thread(lambda: MailServer.objects.filter(pk=other.pk).update(port=script.port))
+            await sending.drain(home.engine_lane)
+            await sending.drain(other.engine_lane)
+
+    run(story())
+    assert Email.objects.get(pk=small.pk).state == "sent"
+    large.refresh_from_db()
+    assert (large.state, large.failure_text[:9]) == ("outgoing", "552 5.3.4")
+    assert large.due_at > timezone.now()

@@ -13,7 +13,8 @@ from postroom.engine import LaneKind
 from postroom.flows import trouble, writing_back
 from postroom.flows.draining import Drain
 from postroom.flows.trouble import Trouble
-from postroom.outgoing import claiming, holds, recovering, relays
+from postroom.outgoing import claiming, esp, holds, recovering, relays
+from postroom.outgoing.esp import Account
 from postroom.outgoing.models import MailServer
 from postroom.smtp.relay import Relay
 from postroom.workspaces.sealed import SealBroken
@@ -48,7 +49,7 @@ async def drain(lane: str) -> datetime | None:
     return await asyncio.to_thread(_in_thread, _next_at, server)
 
 
-async def _run(server: MailServer, relay: Relay) -> Drain:
+async def _run(server: MailServer, relay: Relay | Account) -> Drain:
     """One run; a server that another stands in for is tried before anything is claimed for it."""
     async with Drain(server, relay, linger_seconds=LINGER_SECONDS, run_seconds=RUN_SECONDS) as run:
         if await asyncio.to_thread(_in_thread, _is_away, server) and not await run.connect():
@@ -60,13 +61,16 @@ async def _run(server: MailServer, relay: Relay) -> Drain:
     return run
 
 
-def _relay_of(server: MailServer) -> Relay | Trouble:
+def _relay_of(server: MailServer) -> Relay | Account | Trouble:
     """How to reach the server, or why that cannot be told."""
     try:
+        if server.transport == MailServer.Transport.ESP:
+            return esp.account_of(server)
         relay = relays.relay_of(server)
     except (ValueError, SealBroken) as error:
         return Trouble(holds.SERVER_UNREACHABLE, str(error))
-    return relay or Trouble(holds.NO_SERVER, "No relay is set (RELAY_URL)")
+    missing = "No relay is set (RELAY_URL)" if server.is_shared else "It is not reached by SMTP"
+    return relay or Trouble(holds.NO_SERVER, missing)
 
 
 def recover(*, is_start: bool = True) -> int:

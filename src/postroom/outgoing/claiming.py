@@ -37,6 +37,7 @@ class Claimed(NamedTuple):
 
     `server_name` and `server_id` are of the server that carries it, be it a stand-in. `quota_day` is the day
     of the daily limit that counts it (None: none does), `is_rated` says whether the server's limits do.
+    `is_away`: a stand-in carries it.
     """
 
     email_id: int
@@ -59,6 +60,7 @@ class Claimed(NamedTuple):
     leased_until: datetime | None = None
     is_rated: bool = False
     throttled_count: int = 0
+    is_away: bool = False
 
     @property
     def number(self) -> int:
@@ -218,7 +220,7 @@ def _claimed(condition: str, value: Any) -> list[Claimed]:
 
 def _claimed_of(row: list[Any]) -> Claimed:
     row[10], row[17], row[16] = aware(row[10]), aware(row[17]), as_date(row[16])
-    row[12], row[18] = bool(row[12]), bool(row[18])
+    row[12], row[18], row[20] = bool(row[12]), bool(row[18]), bool(row[20])
     return Claimed._make(row)
 
 
@@ -238,7 +240,7 @@ _CLAIMED = """
         contact.name, e.attempt_count, e.uncertain_count, e.first_attempt_at, lane.stream,
         message.is_auto_deleted, carrier.name, e.redirected_to, carrier.id, e.quota_day, e.leased_until,
         COALESCE(carrier.limit_per_minute, carrier.limit_per_hour, carrier.limit_per_day) IS NOT NULL,
-        e.throttled_count
+        e.throttled_count, lane.via_id IS NOT NULL
     FROM e
     JOIN postroom_message message ON message.id = e.message_id
     JOIN postroom_address address ON address.id = e.address_id

@@ -13,6 +13,7 @@ from postroom.outgoing.retry import words_of
 from postroom.outgoing.settling import Ended
 from postroom.outgoing.signing import Signed, Signing
 from postroom.smtp.mail import MailObject, Settled
+from postroom.smtp.offers import TOO_LARGE
 from postroom.wire.reply import Outcome, Reply
 
 GROUP = 200
@@ -142,7 +143,7 @@ class OutgoingFeed:
         email, reverse_path = self.flying.pop(settled.key)
         ended = Ended(
             email,
-            settled.outcome,
+            _outcome_of(email, settled),
             settled.reply,
             reverse_path,
             settled.seconds,
@@ -205,6 +206,13 @@ class OutgoingFeed:
     def _cannot(self, email: Claimed, reason: str) -> None:
         self.unsendable.append((email, reason))
         self.notify()
+
+
+def _outcome_of(email: Claimed, settled: Settled) -> Outcome:
+    """What is too large for a stand-in alone waits for its own server."""
+    reply = settled.reply
+    is_too_large = reply is not None and reply.enhanced == TOO_LARGE
+    return Outcome.DEFERRED if email.is_away and is_too_large else settled.outcome
 
 
 class UrgentFeed:

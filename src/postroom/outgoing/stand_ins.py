@@ -40,9 +40,11 @@ class Change:
 def fits(candidate: MailServer, home: MailServer, now: datetime) -> bool:
     """May this server carry what was written for that one?
 
-    It has to be in use, reachable as far as we know, nobody's personal one, and must let us send from every
-    address that the other does, because the From of what waits is written already.
+    It has to be in use over SMTP, reachable as far as we know, nobody's personal one, and must let us send
+    from every address that the other does, because the From of what waits is written already.
     """
+    if candidate.transport != MailServer.Transport.SMTP:
+        return False
     is_there = candidate.is_active and candidate.owner_id is None and candidate.pk != home.pk
     is_set = not candidate.is_shared or bool(settings.POSTROOM_RELAY_URL)
     is_up = candidate.down_until is None or candidate.down_until <= now
