@@ -86,7 +86,7 @@ def test_mail_is_redirected_for_all_and_let_through_to_a_few_in_one_workspace(
     allow = ("--mode", "allow", "--allow", "example.org", "--allow", "carla@example.com")
     ran = postroom("capture", "on", "--workspace", "demo", *allow)
     assert "everything goes to me@test.example alone" in ran.out
-    assert "nothing leaves but to example.org, carla@example.com from there" in ran.out
+    assert "on in demo: nothing leaves but to example.org, carla@example.com." in ran.out
     workspace = Workspace.objects.get()
     assert (workspace.is_capturing, workspace.capture_mode) == (True, "allow")
 

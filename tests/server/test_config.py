@@ -60,6 +60,16 @@ def test_a_value_outside_the_choices_is_refused_with_them(tmp_path: Path) -> Non
         configuration.load({"POSTROOM_DATA": str(tmp_path), "POSTROOM_LOG_FORMAT": "xml"})
 
 
+@pytest.mark.parametrize("text", ["on", "redirect", "allow:nobody@"])
+def test_a_capture_mode_that_is_none_stops_the_start_with_the_forms_it_may_have(
+    tmp_path: Path, text: str
+) -> None:
+    with pytest.raises(
+        ConfigError, match=r"POSTROOM_CAPTURE cannot be used \(environment\): .* off, all, redirect:"
+    ):
+        configuration.load({"POSTROOM_DATA": str(tmp_path), "POSTROOM_CAPTURE": text})
+
+
 def test_a_misspelt_name_in_the_file_is_told_to_be_there(tmp_path: Path) -> None:
     (tmp_path / "postroom.toml").write_text('postroom_htpp = "x"\n')
     config = configuration.load({"POSTROOM_DATA": str(tmp_path)})

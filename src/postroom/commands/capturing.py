@@ -157,7 +157,7 @@ def _level_in_words(level: CaptureLevelShape, reason: str | None) -> str:
         return f"Capture mode is set by POSTROOM_CAPTURE: {_what(level)}. Only a start without it ends it."
     if level.workspace is not None:
         end = line_for(f"capture off --workspace {level.workspace}")
-        return f"Capture mode is on in {level.workspace}: {_what(level)} from there. `{end}` ends it."
+        return f"Capture mode is on in {level.workspace}: {_what(level)}. `{end}` ends it."
     because = " because this looks like a copy of another installation" if reason == "copy" else ""
     return f"Capture mode is on{because}: {_what(level)}. `{line_for('capture off')}` ends it."
 
