@@ -17,6 +17,7 @@ from tests.outgoing.signed import active_key
 from tests.people import Cast
 
 pytestmark = pytest.mark.django_db
+ERRORS: Any = dns.resolver  # their constructors have no types
 SPF, DMARC = "v=spf1 include:relay.example ~all", "v=DMARC1; p=none"
 
 
@@ -138,14 +139,14 @@ def test_everything_is_asked_at_once(shop: MailDomain) -> None:
 @pytest.mark.parametrize(
     ("error", "is_trouble"),
     [
-        (dns.resolver.NXDOMAIN(), False),
+        (ERRORS.NXDOMAIN(), False),
         (
-            dns.resolver.NoAnswer(response=dns.message.make_response(dns.message.make_query("a.", "TXT"))),
+            ERRORS.NoAnswer(response=dns.message.make_response(dns.message.make_query("a.", "TXT"))),
             False,
         ),
-        (dns.resolver.NoNameservers(), True),
-        (dns.resolver.LifetimeTimeout(timeout=5, errors=[]), True),
-        (dns.resolver.NoResolverConfiguration(), True),
+        (ERRORS.NoNameservers(), True),
+        (ERRORS.LifetimeTimeout(timeout=5, errors=[]), True),
+        (ERRORS.NoResolverConfiguration(), True),
     ],
 )
 def test_nothing_published_is_told_from_no_answer(
