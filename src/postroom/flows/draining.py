@@ -14,9 +14,11 @@ from django.db import connections
 
 from postroom import engine
 from postroom.flows import writing_back
+from postroom.flows.esp_sending import EspConnections
 from postroom.outgoing import claiming, holds, recovering
 from postroom.outgoing.claiming import Claim, Claimed
 from postroom.outgoing.copies import Copies, Text
+from postroom.outgoing.esp import Account
 from postroom.outgoing.feed import OutgoingFeed
 from postroom.outgoing.journal import Journal
 from postroom.outgoing.models import MailServer
@@ -41,7 +43,7 @@ class Drain:
     """
 
     def __init__(
-        self, server: MailServer, relay: Relay, *, linger_seconds: float, run_seconds: float
+        self, server: MailServer, relay: Relay | Account, *, linger_seconds: float, run_seconds: float
     ) -> None:
         self.server = server
         self.linger_seconds = linger_seconds
@@ -52,7 +54,7 @@ class Drain:
         self.claims = ThreadPoolExecutor(1, thread_name_prefix="claims")  # neither waits for the other
         self.turn = asyncio.Event()
         self.journal = Journal(recovering.journal_folder(), self.lease)
-        self.copies = Copies()
+        self.copies = Copies(is_signing=isinstance(relay, Relay))  # a provider signs what it has put together
         signing = Signing(self.copies, in_loop=self.loop.call_soon_threadsafe)
         self.feed = OutgoingFeed(
             self.copies,
@@ -277,8 +279,15 @@ class Drain:
         return bool(got.emails or got.failed_message_ids) and self._is_due()
 
 
-def _pools(relay: Relay, feed: OutgoingFeed, limit: int) -> list[Connections]:
-    """The server's connections, a quarter of them for urgent mail alone: it never waits behind bulk."""
+def _pools(
+    relay: Relay | Account, feed: OutgoingFeed, limit: int
+) -> list[Connections] | list[EspConnections]:
+    """The server's connections, a quarter of them for urgent mail alone: it never waits behind bulk.
+
+    Calls to an API are short and end one by one, so urgent mail waits for the next of them at most.
+    """
+    if isinstance(relay, Account):
+        return [EspConnections(relay, feed, feed, limit=limit)]
     kept = limit // 4
     pools = [Connections(relay, feed, feed, limit=limit - kept)]
     return [*pools, Connections(relay, feed.urgent_only(), feed, limit=kept)] if kept else pools

@@ -66,7 +66,9 @@ class Signature(NamedTuple):
 class Copies:
     """Each recipient's copy: `load` reads (in any thread), `keep` takes over, `mail_object` substitutes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_signing: bool = True) -> None:
+        """Without `is_signing` nobody's key signs: whoever takes the mail over writes it anew and signs it."""
+        self._is_signing = is_signing
         self._signers: dict[int, Signer] = {}
         self._links = tokens.links()
         self._texts: Mapping[int, Text] = {}
@@ -90,6 +92,8 @@ class Copies:
         return {pk: text.signed_with(chosen[pk]) for pk, text in texts.items() if text.keys != chosen[pk]}
 
     def _keys_of(self, text: Text) -> Keys:
+        if not self._is_signing:
+            return ()
         own = text.reverse_path.rpartition("@")[2] or text.return_domain
         default = self._bounce_boxes.get((text.workspace_id, ""), ("", ""))[1]
         return self._keyring.choose(text.workspace_id, text.from_domain, own or default)
