@@ -11,12 +11,14 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
+from django.db import connections
 from django.utils import timezone
 
 from postroom import engine
 from postroom.diagnostics.models import Event
 from postroom.diagnostics.trail import trail
-from postroom.flows import sending
+from postroom.engine.embedded import Engine
+from postroom.flows import sending, trouble
 from postroom.outgoing import holds
 from postroom.outgoing.models import Attempt, Email, Lane, MailServer
 from postroom.outgoing.relays import shared_server
@@ -258,6 +260,44 @@ def test_a_hold_by_the_daily_limit_is_not_ended_by_a_servers_trouble(people: Cas
     holds.hold_server(shared_server().pk, timezone.now(), holds.SERVER_UNREACHABLE, "It is down")
     holds.reopen(shared_server().pk)
     assert Lane.objects.values_list("held_until", "held_because").get() == (until, "daily_limit")
+
+
+def test_everything_wakes_by_itself(people: Cast, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trouble, "hold_seconds", lambda count: 0.4)
+    home, other = server(people, "first"), server(people, "second")
+    [first] = queue(people.workspace, ["ben@example.org"])
+    queued_at(home, first)
+
+    def post(addr_spec: str) -> None:
+        [email] = queue(people.workspace, [addr_spec], lane=Lane.objects.get(server=home))
+        assert email.state == "outgoing"
+        engine.wake(home.engine_lane)
+        connections.close_all()
+
+    async def until(door: RelayDoor, count: int) -> None:
+        while len(door.taken) < count:
+            await asyncio.sleep(0.02)
+
+    async def story() -> None:
+        started = Engine(data_folder, [sending.KIND], tick_seconds=3600)
+        async with standing_in(other) as second:
+            await started.start()
+            await until(second, 1)  # nobody woke the stand-in but the server that was not reached
+            await asyncio.to_thread(post, "carla@example.com")
+            await until(second, 2)
+            async with standing_in(home) as door:
+                await asyncio.sleep(1.0)  # longer than the gap: home is tried without being asked
+                await asyncio.to_thread(post, "dora@example.org")
+                await until(door, 1)
+            await started.stop(5)
+
+    run(story())
+    assert sorted(Attempt.objects.values_list("addr_spec", "server_name")) == [
+        ("ben@example.org", "second"),
+        ("carla@example.com", "second"),
+        ("dora@example.org", "first"),
+    ]
+    assert Lane.objects.get(server=home).via is None
 
 
 # What waits too long for a server that is down.
