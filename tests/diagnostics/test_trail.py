@@ -124,7 +124,7 @@ def test_a_held_mail_says_because_of_what(people: Cast, message: Message) -> Non
         held_until=datetime(2999, 1, 1, tzinfo=UTC), held_because="server_unreachable"
     )
     told = trail(message, people.ben)
-    assert "the relay could not be reached" in told.verdict
+    assert "the outgoing server could not be reached" in told.verdict
     assert told.who_must_act == "The operator of Postroom"
 
 

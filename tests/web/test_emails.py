@@ -200,7 +200,7 @@ def test_every_row_says_what_happens_next(people: Cast) -> None:
     email.attempt_count = 2
     assert (next_step(email, now).look, next_step(email, now).words) == ("delayed", "try no. 3")
     email.lane = Lane(held_until=now + timedelta(hours=1), held_because="server_unreachable")
-    assert next_step(email, now).words == "held: the relay could not be reached; again"
+    assert next_step(email, now).words == "held: the outgoing server could not be reached; again"
     email.lane.is_paused = True
     assert next_step(email, now).words == "paused"
     email.lease, email.leased_until = "worker", now + timedelta(minutes=1)

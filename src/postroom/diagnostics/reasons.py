@@ -282,9 +282,11 @@ REASONS = (
     ),
     Reason(
         "server_unreachable",
-        _("Our relay could not be reached. The mail has not left Postroom."),
+        _("The outgoing server could not be reached. The mail has not left Postroom."),
         OPERATOR,
-        _("Check that the relay runs and that RELAY_URL is right. Postroom tries again by itself."),
+        _(
+            "Check that the server runs and that its settings (or RELAY_URL) are right. Postroom goes on trying."
+        ),
         is_retry_useful=True,
     ),
     Reason(
