@@ -285,7 +285,8 @@ REASONS = (
         _("The outgoing server could not be reached. The mail has not left Postroom."),
         OPERATOR,
         _(
-            "Check that the server runs and that its settings (or RELAY_URL) are right. Postroom goes on trying."
+            "Check that the server runs and that its settings (or RELAY_URL) are right. "
+            "Postroom goes on trying."
         ),
         is_retry_useful=True,
     ),
