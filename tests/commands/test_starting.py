@@ -6,13 +6,15 @@ import errno
 import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 import typer
+from django.db import connection, connections
 
-from postroom.commands import asking, demo_words, endpoints, serve
+from postroom.commands import asking, demo_words, endpoints, opening, serve
 from postroom.commands.calling import line_for
 from postroom.commands.failures import Stopped
 from postroom.workspaces.models import Installation, Member, Workspace
@@ -121,3 +123,27 @@ def test_a_copy_is_said_to_capture_where_its_start_is_watched(caplog: pytest.Log
 def test_an_installation_that_mails_has_nothing_to_say(caplog: pytest.LogCaptureFixture) -> None:
     serve.say_capture(Installation(capturing_since=None))
     assert caplog.text == ""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_machines_that_start_at_once_one_waits_until_the_other_has_made_the_tables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("on SQLite the lock of the data folder keeps a second one away")
+    made: list[str] = []
+    monkeypatch.setattr("django.core.management.call_command", lambda *_, **__: made.append("here"))
+
+    def start() -> None:
+        opening.make_tables()
+        connections.close_all()
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [opening.TABLES_LOCK])
+        other = threading.Thread(target=start)
+        other.start()
+        other.join(0.3)
+        assert (other.is_alive(), made) == (True, [])
+        cursor.execute("SELECT pg_advisory_unlock(%s)", [opening.TABLES_LOCK])
+    other.join(10)
+    assert (other.is_alive(), made) == (False, ["here"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 DEMO_FOLDER = "postroom-demo"
 SETTINGS_MODULE = "postroom_server.settings"
+TABLES_LOCK = 0x706F7374726F6F6D  # any number that nobody else on the database uses: "postroom"
 
 
 def set_up_django() -> Config:
@@ -90,10 +93,28 @@ def has_unapplied_migrations() -> bool:
 
 
 def make_tables() -> None:
-    """Create the tables, or bring them up to date."""
+    """Create the tables, or bring them up to date; machines that start at once do so one after another."""
     from django.core.management import call_command
 
-    call_command("migrate", interactive=False, verbosity=0)
+    with _alone_in_database():
+        call_command("migrate", interactive=False, verbosity=0)
+
+
+@contextlib.contextmanager
+def _alone_in_database() -> Iterator[None]:
+    """PostgreSQL lets two machines make the same table at once and then refuses one of them."""
+    from django.db import connection
+
+    if connection.vendor != "postgresql":
+        yield  # on SQLite the folder's lock has kept a second one away
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [TABLES_LOCK])
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [TABLES_LOCK])
 
 
 def workspace_of(slug: str) -> Workspace:
