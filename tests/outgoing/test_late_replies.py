@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from django.utils import timezone
 
 from postroom.conversations.models.records import Stream
 from postroom.flows import writing_back
-from postroom.outgoing import claiming
+from postroom.outgoing import claiming, recovering
+from postroom.outgoing.journal import Journal
 from postroom.outgoing.models import Attempt, Email
 from postroom.outgoing.relays import shared_server
 from postroom.outgoing.settling import Ended, settle
@@ -66,3 +68,34 @@ def test_a_late_deferral_changes_nothing(people: Cast) -> None:
     lease, claimed = given_up(Stream.BULK, people)
     writing_back.write_back(lease, [Ended(claimed, Outcome.DEFERRED, Reply(451, None, "Later"))], [])
     assert (Email.objects.get().failure_kind, Attempt.objects.get().outcome) == ("uncertain", "uncertain")
+
+
+@pytest.mark.django_db
+def test_a_machine_that_comes_back_after_its_lease_resolves_what_others_called_uncertain(
+    people: Cast, data_folder: Path
+) -> None:
+    emails = queue(people.workspace, [f"{name}@example.org" for name in "abc"], stream=Stream.BULK)
+    lease = uuid.uuid4().hex
+    journal = Journal(recovering.journal_folder(), lease)
+    claiming.claim(shared_server().pk, lease)
+    for email in emails[:2]:
+        journal.begun(email.pk, 1)
+    journal.replied(emails[0].pk, 1, TAKEN)
+    journal.close()
+    away = data_folder / "elsewhere"
+    recovering.journal_folder().rename(away)
+    Email.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
+    assert recover_one_of_several() == 3
+    assert set(Email.objects.values_list("state", "failure_kind")) == {("failed", "uncertain")}
+    away.rename(recovering.journal_folder())
+    assert recover_one_of_several() == 1
+    states = dict(Email.objects.values_list("address__addr_spec", "state"))
+    assert states == {"a@example.org": "sent", "b@example.org": "failed", "c@example.org": "failed"}
+    assert Attempt.objects.get(email=emails[0]).remote_id == "A1B2C3"
+    assert tally_adds_up(emails[0].message)
+    assert not recovering.is_anything_left()
+
+
+def recover_one_of_several() -> int:
+    settled = recovering.recover(is_alone=False, now=timezone.now(), policy_of=writing_back.policy_of)
+    return sum(settlement.count for settlement in settled)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from postroom.outgoing import claiming, journal
+from postroom.outgoing import claiming, journal, late_replies
 from postroom.outgoing.claiming import Claimed
 from postroom.outgoing.journal import Notes, Try
 from postroom.outgoing.retry import PolicyOf
@@ -36,12 +36,15 @@ def recover(*, is_alone: bool, now: datetime, policy_of: PolicyOf) -> Iterator[S
     """Settle the leases of workers that are gone; one Settlement per group written.
 
     A journal left behind on this machine settles its lease: noted replies count, content that was begun is
-    uncertain, the rest is due again. A lease without a journal here is wholly uncertain, once nobody else can
-    have it: `is_alone` says that no other machine sends from this database, else its time must be over.
+    uncertain, the rest is due again. A noted acceptance also resolves what others called uncertain meanwhile.
+    A lease without a journal here is wholly uncertain, once nobody else can have it: `is_alone` says that no
+    other machine sends from this database, else its time must be over.
     """
     for left in journal.left_behind(journal_folder()):
         try:
             yield from _settle_lease(left.notes, now, policy_of)
+            # Its time may have been over long ago: somebody else has called all of it uncertain then.
+            yield Settlement(late_replies.resolve_noted(left.notes.replies, now), frozenset())
         except BaseException:
             left.close()
             raise
