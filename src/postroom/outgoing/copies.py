@@ -67,7 +67,7 @@ class Copies:
     """Each recipient's copy: `load` reads (in any thread), `keep` takes over, `mail_object` substitutes."""
 
     def __init__(self, *, is_signing: bool = True) -> None:
-        """Without `is_signing` nobody's key signs: whoever takes the mail over writes it anew and signs it."""
+        """Without `is_signing` no key signs: whoever takes the mail over writes it anew and signs it."""
         self._is_signing = is_signing
         self._signers: dict[int, Signer] = {}
         self._links = tokens.links()
