@@ -18,7 +18,8 @@ def main() -> None:
     with stage.smtp_sink() as port, stage.installation(options.database, port):
         stage.drained(stage.fill(1000), 1000)
         lane = stage.fill(options.count, groups=5000)
-        looks, is_over = [], threading.Event()
+        looks: list[float] = []
+        is_over = threading.Event()
         looking = threading.Thread(target=_look, args=(looks, is_over))
         looking.start()
         seconds = _drain_all(lane, options.count)

@@ -123,7 +123,8 @@ def _drain_post_office() -> int:
     before = Email.objects.filter(status=STATUS.sent).count()
     while get_queued():
         send_queued(processes=1, log_level=2)
-    return int(Email.objects.filter(status=STATUS.sent).count()) - before
+    sent: int = Email.objects.filter(status=STATUS.sent).count() - before
+    return sent
 
 
 def _fill_mailer(count: int) -> None:
@@ -140,7 +141,8 @@ def _drain_mailer() -> int:
 
     before = MessageLog.objects.count()
     send_all()
-    return int(MessageLog.objects.count()) - before
+    sent: int = MessageLog.objects.count() - before
+    return sent
 
 
 _CONTENDERS = {

@@ -12,8 +12,11 @@ from django.utils import timezone
 
 from postroom.api import api
 from postroom.conversations.models import Message, ScheduledMessage
+from postroom.flows import signing_keys
 from postroom.outgoing.models import Email, State
+from postroom.workspaces.models import DkimKey, Member, Role
 from tests.api.conftest import RECORD, Program
+from tests.flows.servers import server_at
 
 pytestmark = pytest.mark.django_db
 
@@ -27,6 +30,8 @@ BODIES: dict[str, dict[str, Any]] = {
 BODIES_OF: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "messages"): {"text": "Hello"},
     ("patch", "{message_id}"): {"send_at": None},
+    ("patch", "{server_id}"): {"name": "Mine now"},
+    ("post", "keys"): {"algorithm": "ed25519"},
     ("patch", "{scheduled_id}"): {"text": "Hello"},
     ("post", "preview"): {"text": "Hello"},
     ("post", "decision"): {"granted": 300},
@@ -55,7 +60,13 @@ def test_every_route_with_an_id_of_another_workspace_is_not_found(
     program.post("/records/their.own/R-1/messages", {"text": "Secret", "post_at": later})
     scheduled = ScheduledMessage.objects.get()
     message, email = Message.objects.get(), Email.objects.get(address__addr_spec="x@example.org")
+    people = program.people
+    key = signing_keys.make(people.domain, DkimKey.Algorithm.ED25519, by=people.olga)
+    Member.objects.filter(pk=neighbour.people.ana.pk).update(role=Role.ADMIN)  # only the wall refuses
     names = {
+        "server_id": f"srv_{server_at(people, 25).pk}",
+        "domain_id": f"dom_{people.domain.pk}",
+        "key_id": f"dkim_{key.pk}",
         "model": "their.own",
         "external_id": "R-1",
         "message_id": f"msg_{message.pk}",

@@ -9,10 +9,12 @@ from django.urls import URLPattern, reverse
 from django.utils import timezone
 
 from postroom.conversations.models import Alias, Attachment, ScheduledMessage
+from postroom.flows import signing_keys
 from postroom.flows.arranging import put_alias
 from postroom.incoming.models import ReceivedEmail
 from postroom.web.urls import urlpatterns
-from postroom.workspaces.models import ApiKey, Member, Role
+from postroom.workspaces.models import ApiKey, DkimKey, Member, Role
+from tests.flows.servers import server_at
 from tests.people import Cast, join
 from tests.web.conftest import Browse
 from tests.web.mail import said
@@ -58,7 +60,14 @@ def _numbers_of(people: Cast) -> dict[str, dict[str, int]]:
     names = ("scheduled", "move_scheduled", "post_scheduled", "cancel_scheduled", "undo")
     ids |= {name: {"pk": later.pk} for name in names}
     ids |= {name: {"pk": message.pk} for name in ("move_emails", "send_emails_now", "call_off_emails")}
-    return ids | {"domain": {"pk": people.domain.pk}}
+    key = signing_keys.make(people.domain, DkimKey.Algorithm.ED25519, by=people.olga)
+    signing = {"pk": people.domain.pk, "key_pk": key.pk}
+    ids |= dict.fromkeys(("activate_dkim", "revoke_dkim"), signing)
+    server = server_at(people, 25)
+    ids |= {
+        name: {"pk": server.pk} for name in ("server", "test_server", "archive_server", "unarchive_server")
+    }
+    return ids | {name: {"pk": people.domain.pk} for name in ("domain", "check_domain", "make_dkim")}
 
 
 def test_every_page_sends_a_stranger_to_the_login(people: Cast, client: Client) -> None:
