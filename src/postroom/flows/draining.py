@@ -30,6 +30,7 @@ from postroom.wire.reply import Outcome
 
 FIRST_CLAIM = 100
 URGENT_CLAIM = 20
+URGENT_CONNECTIONS = 5
 CLAIM_LASTS_SECONDS = (0.5, 2.0)
 WRITE_BACK_SECONDS = 0.05
 LOOK_SECONDS = 0.5
@@ -282,13 +283,13 @@ class Drain:
 def _pools(
     relay: Relay | Account, feed: OutgoingFeed, limit: int
 ) -> list[Connections] | list[EspConnections]:
-    """The server's connections, a quarter of them for urgent mail alone: it never waits behind bulk.
+    """The server's connections, a quarter of them (five at most) for urgent mail: it never waits behind bulk.
 
     Calls to an API are short and end one by one, so urgent mail waits for the next of them at most.
     """
     if isinstance(relay, Account):
         return [EspConnections(relay, feed, feed, limit=limit)]
-    kept = limit // 4
+    kept = min(limit // 4, URGENT_CONNECTIONS)
     pools = [Connections(relay, feed, feed, limit=limit - kept)]
     return [*pools, Connections(relay, feed.urgent_only(), feed, limit=kept)] if kept else pools
 
