@@ -173,3 +173,42 @@ def test_the_openapi_document_has_every_endpoint_and_no_answer_with_a_secret() -
     assert paths == {"/api/v1/servers", one, f"{one}/archive", f"{one}/unarchive", f"{one}/test"}
     shown = document["components"]["schemas"]["ServerShape"]["properties"]
     assert not {"password", "client_key", "oauth"} & set(shown)
+
+
+def test_a_server_that_is_an_account_at_a_provider_never_shows_its_key(admin: Program) -> None:
+    answer = admin.post(
+        "/servers", {"name": "Post", "esp": "postmark", "esp_options": {"server_token": PASSWORD}}
+    )
+    added = body(answer, 201)
+    assert (added["transport"], added["esp"], added["host"]) == ("esp", "postmark", None)
+    assert added["has_esp_options"]
+    one = f"/servers/{added['id']}"
+    stream = body(admin.ask("patch", one, {"esp_options": {"message_stream": "notes", "server_token": ""}}))
+    assert stream["esp"] == "postmark"
+    stored = json.loads(MailServer.objects.get(name="Post").esp_options)
+    assert stored == {"server_token": PASSWORD, "message_stream": "notes"}
+    assert all(PASSWORD not in each.content.decode() for each in (answer, admin.get(one)))
+    missing = body(admin.ask("patch", one, {"esp": "mailjet"}), 422)
+    assert "secret_key" in missing["detail"]
+    assert MailServer.objects.get(name="Post").esp == "postmark"
+    body(admin.ask("patch", one, {"transport": "smtp", "host": "smtp.lamps.example"}))
+    again = MailServer.objects.get(name="Post")
+    assert (again.esp, again.esp_options, again.host) == ("", "", "smtp.lamps.example")
+
+
+def test_another_provider_gets_no_key_of_the_one_before(admin: Program) -> None:
+    given = {"name": "Post", "esp": "brevo", "esp_options": {"api_key": PASSWORD}}
+    one = f"/servers/{body(admin.post('/servers', given), 201)['id']}"
+    refused = body(admin.ask("patch", one, {"esp": "resend"}), 422)
+    assert "api_key" in refused["detail"]
+
+
+def test_only_operators_name_the_address_of_an_api(admin: Program, operator: Program) -> None:
+    given = {
+        "name": "Post",
+        "esp": "postmark",
+        "esp_options": {"server_token": PASSWORD, "api_url": "http://169.254.169.254/"},
+    }
+    assert "operator" in body(admin.post("/servers", given), 422)["detail"]
+    assert not MailServer.objects.filter(name="Post").exists()
+    body(operator.post("/servers", given), 201)

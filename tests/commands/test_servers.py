@@ -125,3 +125,20 @@ def test_a_server_that_does_not_answer_fails_the_test_and_names_the_remedy(
     assert ran.exit_code == 1
     assert "connect" in ran.out
     assert "The test failed" in ran.err
+
+
+def test_an_account_at_a_provider_is_added_from_a_file(
+    postroom: Postroom, people: Cast, tmp_path: Path
+) -> None:
+    told = tmp_path / "postmark.json"
+    told.write_text('{"server_token": "geheim-4711"}')
+    added = postroom(
+        "server", "add", "Post", "--provider", "postmark", "--provider-file", str(told), "--json"
+    )
+    assert fits(added, "server add")
+    assert (added.json["esp"], added.json["has_esp_options"]) == ("postmark", True)
+    assert "geheim" not in added.out
+    told.write_text("[]")
+    assert "JSON object" in postroom("server", "change", "Post", "--provider-file", str(told)).err
+    changed = postroom("server", "change", "Post", "--host", "smtp.acme.example", "--json")
+    assert (changed.json["transport"], changed.json["esp"]) == ("smtp", None)

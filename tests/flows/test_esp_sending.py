@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from postroom.conversations.models.records import Stream
 from postroom.flows import esp_calls, esp_sending, sending, writing_back
+from postroom.outgoing.esp import account_of
 from postroom.outgoing.models import Attempt, Email, Lane, MailServer
 from postroom.outgoing.relays import lane_of as lane_in
 from postroom.smtp.mail import MailObject
@@ -254,7 +255,7 @@ def test_a_host_that_is_not_there_holds_the_lanes_before_anything_has_begun(peop
 def test_a_host_that_goes_away_between_two_mails_leaves_no_mail_uncertain(people: Cast) -> None:
     with provider_api() as api:
         server = esp_server(people, api.url)
-        session = esp_calls.ApiSession(sending.esp.account_of(server))
+        session = esp_calls.ApiSession(account_of(server))
         session.reach()
         session.close()
     answer = session.send(MailObject(1, b"ana@demo.example", b"ben@example.org", LETTER % VALUES))
@@ -362,7 +363,7 @@ def test_no_secret_reaches_the_log(people: Cast, api: ProviderApi, caplog: pytes
     queued(people, server, ["ben@example.org"])
     drain(server)
     assert "server-token-1" not in caplog.text
-    assert "server-token-1" not in repr(sending.esp.account_of(server))
+    assert "server-token-1" not in repr(account_of(server))
 
 
 @pytest.mark.parametrize(

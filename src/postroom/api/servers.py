@@ -16,7 +16,7 @@ from postroom.api.paging import DEFAULT_LIMIT, page_of
 from postroom.api.problems import Problem, not_found
 from postroom.api.records import READ_PROBLEMS, WRITE_PROBLEMS, Limit
 from postroom.api.shapes import Asked
-from postroom.flows import mail_servers
+from postroom.flows import esp_settings, mail_servers
 from postroom.flows.server_shapes import (
     ConnectionTestShape,
     ServerShape,
@@ -43,6 +43,13 @@ class ServerToChange(Asked):
     """What is changed of a server; what is left out stays, secrets too. A limit of null is none."""
 
     name: str = Field("", max_length=80)
+    transport: Literal["smtp", "esp"] = "smtp"
+    esp: str = Field("", max_length=40, description="The provider whose API takes the mail; then no host.")
+    esp_options: dict[str, Annotated[str, Field(max_length=2000)]] = Field(
+        default_factory=dict,
+        max_length=20,
+        description=f"What the provider wants to know; what is left out stays. {_NEVER_SHOWN}",
+    )
     host: str = Field("", max_length=253)
     port: int = Field(0, ge=0, le=65535, description="0: the usual one of the encryption.")
     encryption: Literal["none", "starttls", "tls"] = "starttls"
@@ -71,7 +78,6 @@ class ServerToAdd(ServerToChange):
     """A new server. `owner` is the address of the member whose personal server it is; it stays so."""
 
     name: str = Field(min_length=1, max_length=80)
-    host: str = Field(min_length=1, max_length=253)
     owner: str = ""
 
 
@@ -174,10 +180,14 @@ def _shape(server: MailServer, by: Member) -> ServerShape:
 
 
 def _stored(server: MailServer, given: dict[str, Any], by: Member) -> ServerShape:
+    options = given.pop("esp_options", {})
+    provider = given.pop("esp", "") or (server.esp if options else "")
     for name, value in given.items():
         setattr(server, name, _written(name, value))
     if server.is_shared:
-        _refuse_more_than_limits(given)
+        _refuse_more_than_limits({**given, **({"esp": provider} if provider else {})})
+    if provider:
+        esp_settings.choose(server, provider, options, by=by)
     try:
         mail_servers.put_server(server, by=by)
     except SealBroken as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -44,6 +45,12 @@ AskPassword = Annotated[bool, typer.Option("--password", help="Ask for the passw
 PasswordFile = Annotated[Path | None, typer.Option(help="A file whose first line is the password.")]
 Certificate = Annotated[Path | None, typer.Option(help="PEM file of a certificate to log in with.")]
 CertificateKey = Annotated[Path | None, typer.Option(help="PEM file of its private key.")]
+Provider = Annotated[
+    str | None, typer.Option(help="The email service provider whose API takes the mail, such as postmark.")
+]
+ProviderFile = Annotated[
+    Path | None, typer.Option(help="JSON file of what the provider wants to know, such as its API key.")
+]
 OAuthFile = Annotated[Path | None, typer.Option(help="JSON file of an OAuth 2.0 access to log in with.")]
 
 
@@ -94,6 +101,8 @@ def add(
     certificate: Certificate = None,
     certificate_key: CertificateKey = None,
     oauth_file: OAuthFile = None,
+    provider: Provider = None,
+    provider_file: ProviderFile = None,
     workspace: InWorkspace = "",
     as_json: AsJson = False,
 ) -> None:
@@ -131,6 +140,8 @@ def change(
     certificate: Certificate = None,
     certificate_key: CertificateKey = None,
     oauth_file: OAuthFile = None,
+    provider: Provider = None,
+    provider_file: ProviderFile = None,
     workspace: InWorkspace = "",
     as_json: AsJson = False,
 ) -> None:
@@ -199,8 +210,10 @@ def _found(named: str, by: Member) -> MailServer:
 
 
 def _put(server: MailServer, given: dict[str, Any], by: Member, *, as_json: bool) -> None:
-    from postroom.flows import mail_servers
+    from postroom.flows import esp_settings, mail_servers
 
+    if given["provider"] is not None or given["provider_file"] is not None:
+        esp_settings.choose(server, given["provider"] or server.esp, _told(given["provider_file"]), by=by)
     for field, value in {**_plain(given), **_limits(given), **_secrets(given)}.items():
         setattr(server, field, value)
     mail_servers.put_server(server, by=by)
@@ -224,6 +237,8 @@ def _plain(given: dict[str, Any]) -> dict[str, Any]:
         "campaigns": "is_for_campaigns",
     }
     fields = {field: given[name] for name, field in names.items() if given[name] is not None}
+    if given["host"] is not None:
+        fields["transport"] = "smtp"
     if given["encryption"] is not None and given["port"] is None:
         fields["port"] = 0  # the usual one of that encryption
     return fields
@@ -265,6 +280,21 @@ def _secrets(given: dict[str, Any]) -> dict[str, str]:
     if "password" in fields:
         fields["authentication"] = "login"
     return fields
+
+
+def _told(path: Path | None) -> dict[str, str]:
+    """What a file says to a provider."""
+    from postroom.commands.failures import wrong_use
+
+    if path is None:
+        return {}
+    try:
+        told = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise wrong_use(f"{path} is no JSON: {error}.") from error
+    if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
+        raise wrong_use(f'{path} must hold a JSON object of texts, such as {{"server_token": "…"}}.')
+    return told
 
 
 def _asked() -> str:

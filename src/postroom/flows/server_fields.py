@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from postroom.flows import esp_settings
 from postroom.outgoing.models import MailServer
 from postroom.wire.from_filter import FromFilter
 from postroom.workspaces.refusals import RequestRefused
@@ -40,8 +41,11 @@ def put_in_order(server: MailServer) -> None:
     _check_choices(server)
     _check_numbers(server)
     _check_filter(server)
-    if server.transport != MailServer.Transport.SMTP:
-        raise RequestRefused(_("Mail is handed over by SMTP. Name the SMTP server of the provider."))
+    if server.transport == MailServer.Transport.ESP:
+        esp_settings.check(server)
+        return
+    if server.esp:  # it was an account at a provider before
+        server.esp = server.esp_options = ""
     _check_connection(server)
     _check_authentication(server)
 

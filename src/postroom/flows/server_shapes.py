@@ -39,13 +39,16 @@ class ServerShape:
 
     `is_shared`: the relay of the installation, set by RELAY_URL; its address is shown to operators only.
     `state`: in_use, left_alone (until `down_until`, because of `down_because`), archived. `owner` is the
-    address of the member whose personal server it is.
+    address of the member whose personal server it is. `esp` names the provider whose API takes the mail if
+    `transport` is esp; then there is no host.
     """
 
     id: str
     name: str
     is_shared: bool
     transport: str
+    esp: str | None
+    has_esp_options: bool
     host: str | None
     port: int | None
     encryption: str | None
@@ -115,7 +118,7 @@ def servers_to_show(member: Member) -> QuerySet[MailServer]:
     """The shared relay first, then the servers of the member's workspace in their order, archived ones last.
 
     Administrators see all of them, others their own one. The secrets stay unread: `is_password_set`,
-    `is_client_key_set` and `is_oauth_set` tell whether there is one.
+    `is_client_key_set`, `is_oauth_set` and `is_esp_options_set` tell whether there is one.
     """
     relays.shared_server()  # its row is made if there is none
     seen = Q(workspace=None) | Q(workspace=member.workspace_id) if member.is_admin else Q(owner=member)
@@ -127,13 +130,16 @@ def servers_to_show(member: Member) -> QuerySet[MailServer]:
             is_password_set=_is_set("password"),
             is_client_key_set=_is_set("client_key"),
             is_oauth_set=_is_set("oauth"),
+            is_esp_options_set=_is_set("esp_options"),
         )
         .order_by(F("workspace").asc(nulls_first=True), "-is_active", "priority", "name", "pk")
     )
 
 
 def place_of(server: MailServer) -> Place:
-    """Where a server is reached; that of the shared relay is in RELAY_URL."""
+    """Where a server is reached; that of the shared relay is in RELAY_URL. An API is at no place of ours."""
+    if server.transport == MailServer.Transport.ESP:
+        return Place()
     if not server.is_shared:
         return Place(server.host, server.port, server.encryption, server.user, server.is_certificate_checked)
     try:
@@ -219,6 +225,8 @@ def _shape(server: MailServer, member: Member, uses: list[UseShape], now: dateti
         name=server.name,
         is_shared=server.is_shared,
         transport=server.transport,
+        esp=server.esp or None,
+        has_esp_options=_has(server, "is_esp_options_set"),
         host=place.host or None,
         port=place.port or None,
         encryption=place.encryption or None,
