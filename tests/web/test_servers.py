@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from datetime import timedelta
 from typing import Any
@@ -268,3 +269,62 @@ def test_a_secret_whose_key_is_gone_is_asked_for_again(people: Cast, as_admin: C
     assert "Enter it anew" in text_of(as_admin.post(page, {**FILLED, "password": ""}))
     assert as_admin.post(page, FILLED).status_code == 302
     assert MailServer.objects.get(pk=server.pk).password == PASSWORD
+
+
+TOKEN = "geheim-4711"
+ACCOUNT = {
+    "name": "Post", "priority": "10", "connection_limit": "4", "esp_server_token": TOKEN,
+    "esp_message_stream": "notes",
+}  # fmt: skip
+
+
+def test_an_account_at_a_provider_is_chosen_first_and_then_asked_for_what_that_needs(
+    people: Cast, as_admin: Client
+) -> None:
+    page = as_admin.get(reverse("new_server"))
+    assert "Postmark (its API)" in text_of(page)
+    assert "Postal" not in text_of(page)  # it has no hosts that we know
+    form = as_admin.get(reverse("new_server"), {"esp": "postmark"})
+    assert "Server API token" in text_of(form)
+    assert "SMTP Server" not in text_of(form)
+    assert "api_url" not in form.content.decode()
+    missing = as_admin.post(reverse("new_server") + "?esp=postmark", {**ACCOUNT, "esp_server_token": ""})
+    assert missing.status_code == 422
+    answer = as_admin.post(reverse("new_server") + "?esp=postmark", ACCOUNT)
+    assert answer.status_code == 302, text_of(answer)
+    server = MailServer.objects.get(workspace=people.workspace)
+    assert (server.transport, server.esp) == ("esp", "postmark")
+    assert json.loads(server.esp_options) == {"server_token": TOKEN, "message_stream": "notes"}
+    assert "Postmark (its API) · From: any In use" in text_of(as_admin.get(reverse("servers")))
+
+
+def test_the_key_of_an_account_is_never_shown_and_stays_unless_it_is_entered_anew(
+    people: Cast, as_admin: Client
+) -> None:
+    as_admin.post(reverse("new_server") + "?esp=postmark", ACCOUNT)
+    server = MailServer.objects.get(workspace=people.workspace)
+    page = reverse("server", args=[server.pk])
+    shown = as_admin.get(page).content.decode()
+    assert TOKEN not in shown
+    assert 'value="notes"' in shown
+    assert "Leave it empty to keep it" in shown
+    changed = {**ACCOUNT, "esp_server_token": "", "esp_message_stream": ""}
+    assert as_admin.post(page, changed).status_code == 302
+    server.refresh_from_db()
+    assert json.loads(server.esp_options) == {"server_token": TOKEN}
+
+
+def test_an_account_cannot_be_tested_without_sending_and_the_page_says_so(
+    people: Cast, as_admin: Client
+) -> None:
+    as_admin.post(reverse("new_server") + "?esp=postmark", ACCOUNT)
+    server = MailServer.objects.get(workspace=people.workspace)
+    page = as_admin.post(reverse("test_server", args=[server.pk]))
+    assert "cannot be tested without sending" in text_of(page)
+    assert "Server API token" in text_of(page)
+
+
+def test_a_field_that_nobody_is_asked_for_leads_no_call_elsewhere(people: Cast, as_admin: Client) -> None:
+    where = {"esp_api_url": "http://169.254.169.254/"}
+    as_admin.post(reverse("new_server") + "?esp=postmark", {**ACCOUNT, **where})
+    assert "169.254" not in MailServer.objects.get(workspace=people.workspace).esp_options

@@ -11,6 +11,8 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from postroom.flows import esp_settings
+from postroom.outgoing.esp import Option, Provider
 from postroom.outgoing.models import MailServer
 from postroom.workspaces.models import Member
 
@@ -240,3 +242,55 @@ class ServerForm(PersonalServerForm):
         owner.queryset = members.order_by("user__email")
         owner.empty_label = _("Nobody: it carries everybody's mail")
         owner.label_from_instance = lambda member: member.user.email
+
+
+class EspServerForm(LimitsForm):
+    """A server of the workspace that stands for an account at a provider, whose API takes its mail."""
+
+    class Meta(PersonalServerForm.Meta):
+        fields = ["name", "priority", "from_filter", "is_for_campaigns", *LIMITS]
+
+    def __init__(self, *args: Any, by: Member, provider: Provider, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.by, self.provider = by, provider
+        stored = esp_settings.stored_options(self.instance, provider)
+        self.option_names = {f"esp_{option.name}": option.name for option in provider.options}
+        for option in provider.options:
+            self.fields[f"esp_{option.name}"] = _option_field(option, stored.get(option.name, ""))
+
+    def filled(self) -> MailServer:
+        """The server as the form says, not yet stored. Raises RequestRefused."""
+        server = super().filled()
+        told = {name: self.cleaned_data.get(field) or "" for field, name in self.option_names.items()}
+        esp_settings.choose(server, self.provider.key, told, by=self.by)
+        return server
+
+    @property
+    def groups(self) -> list[Group]:
+        """What everybody needs, then what only some do."""
+        return [
+            self._group("", "name", "priority", "from_filter", "is_for_campaigns"),
+            self._group(self.provider.label, *self.option_names),
+            self._group(_("Limits"), *LIMITS, is_folded=True),
+        ]
+
+
+def _option_field(option: Option, stored: str) -> forms.Field:
+    """What is secret is shown empty, and may stay so once it is stored."""
+    label: Any = option.label
+    if option.is_secret:
+        field = _secret(label)
+        field.help_text = _STORED if stored else _NOT_STORED
+        field.required = option.is_required and not stored
+        return field
+    if option.choices:
+        choices = [(each, each) for each in option.choices]
+        return forms.ChoiceField(label=label, required=False, choices=choices, initial=stored)
+    attributes = {"autocomplete": "off", "spellcheck": "false"}
+    return forms.CharField(
+        label=label,
+        required=option.is_required,
+        max_length=253,
+        initial=stored,
+        widget=forms.TextInput(attrs=attributes),
+    )

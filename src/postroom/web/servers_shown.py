@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from postroom.diagnostics.wording import why_held
 from postroom.flows import mail_servers, server_shapes
 from postroom.flows.server_shapes import Place, ServerState, UseShape
+from postroom.outgoing.esp import PROVIDERS
 from postroom.outgoing.models import MailServer
 from postroom.workspaces.models import Member
 
@@ -27,6 +28,12 @@ class ServerRow:
     uses: Sequence[UseShape]
     may_edit: bool
     may_test: bool
+
+    @property
+    def provider(self) -> str:
+        """The provider whose API takes its mail; empty if it takes mail by SMTP."""
+        known = PROVIDERS.get(self.server.esp)
+        return known.label if known else self.server.esp
 
     @property
     def encryption(self) -> str:

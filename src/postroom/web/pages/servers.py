@@ -13,11 +13,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from postroom.flows import mail_servers, server_shapes
+from postroom.flows import esp_settings, mail_servers, server_shapes
 from postroom.flows.testing_connection import Step, test_connection, verdict
+from postroom.outgoing.esp import PROVIDERS, Provider
 from postroom.outgoing.models import MailServer
 from postroom.web.membership import MemberRequest, for_admins, for_members
-from postroom.web.server_forms import LimitsForm, PersonalServerForm, ServerForm
+from postroom.web.server_forms import EspServerForm, LimitsForm, PersonalServerForm, ServerForm
 from postroom.web.servers_shown import server_row, server_rows
 from postroom.workspaces.refusals import RequestRefused
 from postroom.workspaces.sealed import SealBroken
@@ -37,7 +38,7 @@ def servers(request: MemberRequest) -> HttpResponse:
 @for_admins
 def new_server(request: MemberRequest) -> HttpResponse:
     """Add one."""
-    form = ServerForm(request.POST or None, by=request.member)
+    form = _form_of(request, MailServer(workspace=request.member.workspace))
     if form.is_valid() and (stored := _stored(request, form)):
         return _go_on(request, stored)
     return _show(request, None, form)
@@ -108,10 +109,21 @@ def _own(request: MemberRequest) -> MailServer | None:
     return mine.filter(owner=request.member, is_active=True).first()
 
 
-def _form_of(request: MemberRequest, row: MailServer) -> LimitsForm:
+def _form_of(request: MemberRequest, row: MailServer, *, is_blank: bool = False) -> LimitsForm:
+    """What can be changed of it; `is_blank`: as it is stored, whatever was typed."""
+    typed = None if is_blank else request.POST or None
     if row.is_shared:
-        return LimitsForm(request.POST or None, instance=row)
-    return ServerForm(request.POST or None, instance=row, by=request.member)
+        return LimitsForm(typed, instance=row)
+    provider = _provider_of(request, row)
+    if provider is not None:
+        return EspServerForm(typed, instance=row, by=request.member, provider=provider)
+    return ServerForm(typed, instance=row, by=request.member)
+
+
+def _provider_of(request: MemberRequest, row: MailServer) -> Provider | None:
+    """A new server stands for an account at the provider that was chosen before its form was shown."""
+    key = row.esp if row.pk is not None else request.GET.get("esp", "")
+    return PROVIDERS.get(key)
 
 
 def _stored(request: MemberRequest, form: LimitsForm) -> MailServer | None:
@@ -140,21 +152,23 @@ def _tried(request: MemberRequest, row: MailServer) -> HttpResponse:
     except RequestRefused as refusal:
         messages.error(request, str(refusal))
         return redirect("servers")
-    form = LimitsForm(instance=row) if row.is_shared else ServerForm(instance=row, by=request.member)
-    return _show(request, row, form, steps)
+    return _show(request, row, _form_of(request, row, is_blank=True), steps)
 
 
 def _show(
     request: MemberRequest, row: MailServer | None, form: LimitsForm, steps: Sequence[Step] = ()
 ) -> HttpResponse:
     context: dict[str, Any] = {"form": form, "row": None, "steps": steps}
+    if steps:
+        context["verdict"] = verdict(steps)
     if row is not None:
         row = _seen(request, row.pk)  # not as the form has filled it, which may have been refused
         context["row"] = server_row(row, request.member, timezone.now())
         context["needed_by"] = mail_servers.used_by(row) if row.is_active and not row.is_shared else []
-    if steps:
-        context["verdict"] = verdict(steps)
-    action = reverse("server", args=[row.pk]) if row else reverse("new_server")
+    else:
+        context["providers"] = esp_settings.offered()
+        context["chosen"] = _provider_of(request, form.instance)
+    action = reverse("server", args=[row.pk]) if row else request.get_full_path()
     return render(
         request,
         "postroom/settings/server.html",
