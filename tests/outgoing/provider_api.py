@@ -34,6 +34,7 @@ class ProviderApi(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answering)
         self.taken: list[dict[str, Any]] = []
         self.asked: list[str] = []
+        self.request_count = 0
         self.status = 0
         self.words = "as you asked"
         self.gate = threading.Event()
@@ -62,7 +63,11 @@ class _Answering(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path == "/email":
+        self.server.request_count += 1
+        is_postmark = "X-Postmark-Server-Token" in self.headers
+        if not is_postmark and not self.path.endswith("/messages"):  # another provider's
+            return self._say(self.server.status, {"message": self.server.words})
+        if is_postmark:
             mail = json.loads(body)
             recipient, is_known = mail["To"], self.headers["X-Postmark-Server-Token"] == TOKEN
         else:
