@@ -69,8 +69,7 @@ def _relay_of(server: MailServer) -> Relay | Account | Trouble:
         relay = relays.relay_of(server)
     except (ValueError, SealBroken) as error:
         return Trouble(holds.SERVER_UNREACHABLE, str(error))
-    missing = "No relay is set (RELAY_URL)" if server.is_shared else "It is not reached by SMTP"
-    return relay or Trouble(holds.NO_SERVER, missing)
+    return relay or Trouble(holds.NO_SERVER, "No relay is set (RELAY_URL)")
 
 
 def recover(*, is_start: bool = True) -> int:
