@@ -19,11 +19,13 @@ from django.utils import timezone
 
 from postroom.conversations.models.records import Stream
 from postroom.flows import esp_calls, esp_sending, sending, writing_back
+from postroom.outgoing.claiming import Claimed
+from postroom.outgoing.copies import Copies, Signature
 from postroom.outgoing.esp import account_of
 from postroom.outgoing.models import Attempt, Email, Lane, MailServer
 from postroom.outgoing.relays import lane_of as lane_in
 from postroom.smtp.mail import MailObject
-from tests.flows.test_sending import wait_it_out
+from tests.flows.test_sending import lane_of, send, wait_it_out
 from tests.outgoing.provider_api import ProviderApi, esp_server, provider_api
 from tests.outgoing.queued import queue, tally_adds_up
 from tests.outgoing.signed import active_key
@@ -162,12 +164,25 @@ def test_mailgun_gets_the_parts_of_the_copy_under_the_domain_that_is_set(
     assert mail["attachment"] == ("offer.pdf", b"%PDF octets")
 
 
-def test_nobody_signs_what_the_provider_writes_anew(people: Cast, api: ProviderApi) -> None:
+def test_nobody_signs_what_the_provider_writes_anew(
+    people: Cast, api: ProviderApi, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     active_key(people.domain)
+    signed: list[int] = []
+    sign = Copies.signature
+
+    def noted(copies: Copies, email: Claimed) -> Signature:
+        signed.append(email.email_id)
+        return sign(copies, email)
+
+    monkeypatch.setattr(Copies, "signature", noted)
+    [over_smtp] = queue(people.workspace, ["carla@example.com"], octets=LETTER)
+    send(settings, lane_of(over_smtp))
     server = esp_server(people, api.url)
-    queued(people, server, ["ben@example.org"])
+    [over_api] = queued(people, server, ["ben@example.org"], octets=LETTER)
     drain(server)
-    assert "DKIM-Signature" not in {each["Name"] for each in api.taken[0]["Headers"]}
+    assert {row(over_smtp)[0], row(over_api)[0]} == {"sent"}
+    assert signed == [over_smtp.pk]
 
 
 @pytest.mark.parametrize(
