@@ -60,8 +60,8 @@ def _numbers_of(people: Cast) -> dict[str, dict[str, int]]:
     names = ("scheduled", "move_scheduled", "post_scheduled", "cancel_scheduled", "undo")
     ids |= {name: {"pk": later.pk} for name in names}
     ids |= {name: {"pk": message.pk} for name in ("move_emails", "send_emails_now", "call_off_emails")}
-    key = signing_keys.make(people.domain, DkimKey.Algorithm.ED25519, by=people.olga)
-    signing = {"pk": people.domain.pk, "key_pk": key.pk}
+    dkim = signing_keys.make(people.domain, DkimKey.Algorithm.ED25519, by=people.olga)
+    signing = {"pk": people.domain.pk, "key_pk": dkim.pk}
     ids |= dict.fromkeys(("activate_dkim", "revoke_dkim"), signing)
     server = server_at(people, 25)
     ids |= {

@@ -12,7 +12,6 @@ from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.models.expressions import Combinable
 from django.db.models.query import QuerySet
 
-
 _ASKED = "postroom_asked"
 
 
@@ -42,7 +41,6 @@ class Selection:
         with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
             cursor.execute(f"SELECT DISTINCT * FROM ({self.sql}) asked", self.parameters)
             return list(cursor.fetchall())
-
 
     @contextmanager
     def asked_once(self) -> Iterator[Selection]:
