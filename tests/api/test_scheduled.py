@@ -60,7 +60,7 @@ def test_a_repeated_request_schedules_once(program: Program) -> None:
     assert ScheduledMessage.objects.count() == 1
 
 
-@pytest.mark.parametrize("at", ["2026-12-01T09:00:00", "soon", ahead(days=400)])
+@pytest.mark.parametrize("at", ["2026-12-01T09:00:00", "soon", "2999-12-01T09:00:00Z"])
 def test_a_time_without_a_zone_or_too_far_ahead_is_refused(program: Program, at: str) -> None:
     for name in ("post_at", "send_at"):
         assert program.post(MESSAGES, {"text": "Shipped.", name: at}).status_code == 422

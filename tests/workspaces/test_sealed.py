@@ -50,7 +50,9 @@ def test_sealing_anew_takes_the_highest_number_whatever_the_order(keys: Any) -> 
 
 
 @pytest.mark.parametrize(
-    "sealed", ["", "not sealed at all", Fernet(Fernet.generate_key()).encrypt(b"x").decode()]
+    "sealed",
+    ["", "not sealed at all", Fernet(Fernet.generate_key()).encrypt(b"x").decode()],
+    ids=["empty", "bare", "foreign"],
 )
 def test_what_no_key_opens_is_opened_by_none(sealed: str) -> None:
     assert opened_by(sealed, KEYS) is None
