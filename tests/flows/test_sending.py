@@ -268,6 +268,30 @@ def test_outcomes_that_could_not_be_written_are_recovered_from_the_journal(
     assert tally_adds_up(emails[0].message)
 
 
+@pytest.mark.parametrize(
+    ("to", "fields"),
+    [("code-550@example.org", {}), ("ben@example.org", {"rendition": None})],
+    ids=["refused", "cannot be put together"],
+)
+def test_an_email_never_fails_without_somebody_being_told_in_the_same_transaction(
+    people: Cast, settings: Any, monkeypatch: pytest.MonkeyPatch, to: str, fields: dict[str, Any]
+) -> None:
+    [email] = queue(people.workspace, [to], **fields)
+
+    def be_killed(*_: Any) -> None:
+        raise OperationalError("killed")
+
+    with monkeypatch.context() as until_killed:
+        until_killed.setattr(writing_back, "tell_failures", be_killed)
+        with pytest.raises(OperationalError):
+            send(settings, lane_of(email))
+    assert Email.objects.get().state == "outgoing"
+    send(settings, lane_of(email))
+    assert Email.objects.get().state == "failed"
+    assert Notification.objects.filter(kind="failure", message=email.message).exists()
+    assert tally_adds_up(email.message)
+
+
 def test_what_is_claimed_and_not_sent_is_given_back_when_the_drain_is_cancelled(
     people: Cast, settings: Any
 ) -> None:

@@ -263,11 +263,20 @@ def storm(
 
 # The judge.
 
+UNTOLD = """
+    SELECT member.id, tally.message_id, tally.failed_count FROM postroom_tally tally
+    JOIN postroom_member member ON member.workspace_id = tally.workspace_id AND member.role = 'operator'
+    WHERE tally.failed_count > 0 AND NOT EXISTS (
+        SELECT 1 FROM postroom_notification told WHERE told.member_id = member.id AND told.kind = 'failure'
+        AND told.message_id = tally.message_id AND told.count = tally.failed_count
+    )"""
+
 
 def judge(tables: Tables, target_counts: Counter[str], expected_count: int) -> Counter[str]:
     """Hold the tables against what the targets counted; return how many Emails are in which state.
 
-    Nothing is lost, nothing is silently doubled, nothing is in hand any more, all adds up.
+    Nothing is lost, nothing is silently doubled, nothing fails in silence, nothing is in hand any more, all
+    adds up.
     """
     emails = tables.rows(
         "SELECT e.id, a.addr_spec, e.state, e.failure_kind, e.lease, e.attempt_count, e.uncertain_count,"
@@ -299,6 +308,7 @@ def judge(tables: Tables, target_counts: Counter[str], expected_count: int) -> C
         states[state] += 1
     assert set(target_counts) <= {email[1] for email in emails}
     _judge_tallies(tables)
+    assert tables.rows(UNTOLD) == [], "something failed in silence"
     return states
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from postroom.conversations.models.records import Stream
 from postroom.outgoing import allowances
@@ -32,7 +33,7 @@ def limit(workspace: Workspace, figure: int | None) -> None:
 
 
 def take(
-    lease: str = "mine", now: datetime = NOON, server: MailServer | None = None, **options: int
+    lease: str = "mine", now: datetime = NOON, server: MailServer | None = None, **options: Any
 ) -> Claim:
     """One claim at a time of the test's own."""
     return claim((server or shared_server()).pk, lease, now=now, **options)

@@ -298,6 +298,20 @@ def test_without_resuming_what_is_over_fails_and_says_when_retry_works(people: C
     assert len(take(now=RESET).emails) == 3
 
 
+def test_nothing_fails_over_the_limit_unless_it_is_told_in_the_same_transaction(people: Cast) -> None:
+    def be_killed(message_ids: frozenset[int]) -> None:
+        if message_ids:
+            raise RuntimeError("killed")
+
+    limit(people.workspace, 5)
+    parameters.put(people.workspace.pk, plans.AUTO_RESUME, "off")
+    queue(people.workspace, some(8), due_at=DUE)
+    end(take().emails, Outcome.ACCEPTED)
+    with pytest.raises(RuntimeError):
+        take(tell=be_killed)
+    assert not Email.objects.filter(state=State.FAILED).exists()
+
+
 def test_what_fails_does_so_in_bounded_groups(people: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admitting, "TURNED_AWAY", 2)
     limit(people.workspace, 5)

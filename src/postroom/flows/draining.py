@@ -120,7 +120,13 @@ class Drain:
 
     def _take(self, limit: int) -> tuple[Claim, list[Claimed], Mapping[int, Text]]:
         """Runs in a thread of its own."""
-        got = claiming.claim(self.server.pk, self.lease, limit=limit, after_lane_id=self.last_lane_id)
+        got = claiming.claim(
+            self.server.pk,
+            self.lease,
+            limit=limit,
+            after_lane_id=self.last_lane_id,
+            tell=writing_back.tell,
+        )
         writing_back.tell_of_limits(got)
         emails = writing_back.without_captured(self.lease, got.emails)
         return got, emails, self.copies.load(emails)

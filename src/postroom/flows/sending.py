@@ -81,15 +81,13 @@ def recover(*, is_start: bool = True) -> int:
     """
     if is_start:
         holds.reopen_all()
-    count, failed = 0, set[int]()
-    is_alone = connection.vendor == "sqlite"
-    for settlement in recovering.recover(
-        is_alone=is_alone, now=writing_back.clock(), policy_of=writing_back.policy_of
-    ):
-        count += settlement.count
-        failed |= settlement.failed_message_ids
-    writing_back.tell(failed)
-    return count
+    settled = recovering.recover(
+        is_alone=connection.vendor == "sqlite",
+        now=writing_back.clock(),
+        policy_of=writing_back.policy_of,
+        tell=writing_back.tell,
+    )
+    return sum(settlement.count for settlement in settled)
 
 
 def due() -> list[str]:

@@ -99,8 +99,8 @@ def _seconds(because: str, count: int) -> float:
 
 def _expire(server: MailServer, now: datetime) -> None:
     failing = MailServer.objects.defer(*relays.SECRETS).get(pk=server.pk)
-    for settlement in expiring.expire_unreached(failing, now, writing_back.policy_of):
-        writing_back.tell(settlement.failed_message_ids)
+    for _ in expiring.expire_unreached(failing, now, writing_back.policy_of, tell=writing_back.tell):
+        continue
 
 
 def _is_missed(server: MailServer) -> bool:

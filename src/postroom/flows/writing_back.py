@@ -67,27 +67,25 @@ def _capture(lease: str, emails: Sequence[Claimed], captures: Mapping[int, Captu
 
 def write_back(lease: str, ended: Sequence[Ended], unsendable: Sequence[tuple[Claimed, str]]) -> None:
     """Settle what a lease's worker brought back, and tell of every new Delivery Failed."""
-    failed: set[int] = set()
     if ended:
-        settlement = settling.settle(lease, ended, now=clock(), policy_of=functools.cache(policy_of))
-        failed |= settlement.failed_message_ids
+        settlement = settling.settle(
+            lease, ended, now=clock(), policy_of=functools.cache(policy_of), tell=tell
+        )
         if settlement.count < len(ended):  # the lease of some was over
             late_replies.resolve(ended, clock())
     if unsendable:
-        failed |= settling.give_up(lease, unsendable).failed_message_ids
-    tell(failed)
+        settling.give_up(lease, unsendable, tell=tell)
 
 
-def tell(message_ids: set[int] | frozenset[int]) -> None:
+def tell(message_ids: frozenset[int]) -> None:
     """Tell whom it concerns of new failures in these messages."""
     if message_ids:
         tell_failures(Message.objects.filter(pk__in=message_ids))
 
 
 def tell_of_limits(got: Claim) -> None:
-    """Tell whom it concerns that a daily limit is nearly or wholly used up, and what failed because of it."""
+    """Tell whom it concerns that a daily limit is nearly or wholly used up."""
     limits.tell_crossings(got.crossings)
-    tell(got.failed_message_ids)
 
 
 def server_was_reached(server: MailServer, max_octets: int | None) -> None:

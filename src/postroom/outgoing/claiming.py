@@ -6,7 +6,7 @@ then each gets a share of the claim. All times here are the database's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -101,12 +101,14 @@ def claim(
     limit: int = LONGEST_CLAIM,
     after_lane_id: int = 0,
     now: datetime | None = None,
+    tell: Callable[[frozenset[int]], None] = lambda _: None,
 ) -> Claim:
     """Lease up to `limit` due Emails of the open lanes a server carries; urgent ones first, lanes in turn.
 
     Never more than the workspaces' daily limits and the server's own limits leave; their places are reserved
     in the same transaction. `after_lane_id` is the last claim's `last_lane_id`: with more lanes than places
-    the turn goes on there. `now` None is the database's time.
+    the turn goes on there. `now` None is the database's time. `tell` tells of `failed_message_ids` in the
+    same transaction.
     """
     limit = min(limit, LONGEST_CLAIM)
     with transaction.atomic():
@@ -120,6 +122,7 @@ def claim(
         emails = _lease(budget.clip(wanted), lease, budget)
         crossings = budget.count([email.workspace_id for email in emails])
         failed, held = turn_away(budget), hold_over(budget)
+        tell(failed)
         emails = _fitting(emails, lease)
     last_lane_id = wanted[-1][0] if wanted and len(wanted) >= limit else 0
     lanes = [lane._replace(held_until=held.get(lane.lane_id, lane.held_until)) for lane in lanes]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models import Q
@@ -14,14 +15,16 @@ from postroom.outgoing import claiming
 from postroom.outgoing.holds import SERVER_UNREACHABLE
 from postroom.outgoing.models import Email, Lane, MailServer, State
 from postroom.outgoing.retry import PolicyOf
-from postroom.outgoing.settling import Ended, Settlement, settle
+from postroom.outgoing.settling import Ended, Settlement, Tell, settle, tell_nobody
 from postroom.wire.reply import Outcome, Reply
 
 GROUP = 500
 MOST_GROUPS = 20  # of one server at a time; it is asked again when its hold ends
 
 
-def expire_unreached(server: MailServer, now: datetime, policy_of: PolicyOf) -> Iterator[Settlement]:
+def expire_unreached(
+    server: MailServer, now: datetime, policy_of: PolicyOf, *, tell: Tell = tell_nobody
+) -> Iterator[Settlement]:
     """Fail what waited for this server beyond its deadline, as expired; one Settlement per group written.
 
     The time of an Email that was never tried runs from when it was due, but at the earliest from when the
@@ -31,16 +34,20 @@ def expire_unreached(server: MailServer, now: datetime, policy_of: PolicyOf) -> 
     for lane in Lane.objects.filter(
         server=server, via=None, is_paused=False, held_because=SERVER_UNREACHABLE
     ):
-        deadline = policy_of(lane.workspace_id, lane.stream).deadline
-        while groups < MOST_GROUPS and (settled := _expire_group(server, lane, now, deadline, policy_of)):
+        by = _Settling(policy_of, tell, policy_of(lane.workspace_id, lane.stream).deadline)
+        while groups < MOST_GROUPS and (settled := _expire_group(server, lane, now, by)):
             groups += 1
             yield settled
 
 
-def _expire_group(
-    server: MailServer, lane: Lane, now: datetime, deadline: timedelta, policy_of: PolicyOf
-) -> Settlement | None:
-    lease = uuid.uuid4().hex
+class _Settling(NamedTuple):
+    policy_of: PolicyOf
+    tell: Tell
+    deadline: timedelta
+
+
+def _expire_group(server: MailServer, lane: Lane, now: datetime, by: _Settling) -> Settlement | None:
+    lease, deadline = uuid.uuid4().hex, by.deadline
     if server.failing_since is None or server.failing_since > now - deadline:
         return None
     with transaction.atomic():
@@ -52,7 +59,7 @@ def _expire_group(
             Ended(email._replace(first_attempt_at=now - deadline, quota_day=None), Outcome.UNREACHABLE, words)
             for email in claiming.held_under(lease)
         ]
-        return settle(lease, ended, now=now, policy_of=policy_of)
+        return settle(lease, ended, now=now, policy_of=by.policy_of, tell=by.tell)
 
 
 def _lease(lane: Lane, lease: str, now: datetime, since: datetime) -> int:

@@ -12,7 +12,7 @@ from postroom.outgoing import claiming, journal, late_replies
 from postroom.outgoing.claiming import Claimed
 from postroom.outgoing.journal import Notes, Try
 from postroom.outgoing.retry import PolicyOf
-from postroom.outgoing.settling import Ended, Settlement, settle
+from postroom.outgoing.settling import Ended, Settlement, Tell, settle, tell_nobody
 from postroom.wire.reply import Outcome
 
 GROUP = 200
@@ -32,7 +32,9 @@ def is_anything_left() -> bool:
     return is_left
 
 
-def recover(*, is_alone: bool, now: datetime, policy_of: PolicyOf) -> Iterator[Settlement]:
+def recover(
+    *, is_alone: bool, now: datetime, policy_of: PolicyOf, tell: Tell = tell_nobody
+) -> Iterator[Settlement]:
     """Settle the leases of workers that are gone; one Settlement per group written.
 
     A journal left behind on this machine settles its lease: noted replies count, content that was begun is
@@ -42,7 +44,7 @@ def recover(*, is_alone: bool, now: datetime, policy_of: PolicyOf) -> Iterator[S
     """
     for left in journal.left_behind(journal_folder()):
         try:
-            yield from _settle_lease(left.notes, now, policy_of)
+            yield from _settle_lease(left.notes, now, policy_of, tell)
             # Its time may have been over long ago: somebody else has called all of it uncertain then.
             yield Settlement(late_replies.resolve_noted(left.notes.replies, now), frozenset())
         except BaseException:
@@ -51,10 +53,10 @@ def recover(*, is_alone: bool, now: datetime, policy_of: PolicyOf) -> Iterator[S
         left.remove()
     for lease, is_over in claiming.leases():
         if (is_alone or is_over) and not journal.is_live(journal_folder(), lease):
-            yield from _settle_lease(Notes(lease, is_complete=False), now, policy_of)
+            yield from _settle_lease(Notes(lease, is_complete=False), now, policy_of, tell)
 
 
-def _settle_lease(notes: Notes, now: datetime, policy_of: PolicyOf) -> Iterator[Settlement]:
+def _settle_lease(notes: Notes, now: datetime, policy_of: PolicyOf, tell: Tell) -> Iterator[Settlement]:
     ended, untouched = [], []
     for email in claiming.held_under(notes.lease):
         known = _as_noted(email, notes)
@@ -64,7 +66,8 @@ def _settle_lease(notes: Notes, now: datetime, policy_of: PolicyOf) -> Iterator[
             ended.append(known)
     claiming.release(notes.lease, untouched)
     for start in range(0, len(ended), GROUP):
-        yield settle(notes.lease, ended[start : start + GROUP], now=now, policy_of=policy_of)
+        group = ended[start : start + GROUP]
+        yield settle(notes.lease, group, now=now, policy_of=policy_of, tell=tell)
 
 
 def _as_noted(email: Claimed, notes: Notes) -> Ended | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -56,6 +56,15 @@ class Ended(NamedTuple):
         return self.is_throttling and self.email.throttled_count < THROTTLED_FREELY
 
 
+Tell = Callable[[frozenset[int]], None]
+"""Tells people of messages that have a new Delivery Failed, in the transaction that writes it: a process that
+is killed leaves neither without the other."""
+
+
+def tell_nobody(message_ids: frozenset[int]) -> None:
+    """Where nobody is to be told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """What was written: how many Emails, and the messages that have a new Delivery Failed."""
@@ -75,6 +84,7 @@ def settle(
     *,
     now: datetime,
     policy_of: PolicyOf,
+    tell: Tell = tell_nobody,
 ) -> Settlement:
     """Write the outcomes that a lease's worker brought back. `policy_of` gives a stream's retry policy."""
     if is_postgres():
@@ -97,10 +107,12 @@ def settle(
         tallies.move(
             Move(e.email.message_id, State.OUTGOING, v.state) for e, v in judged if v.state != State.OUTGOING
         )
-    return Settlement(count + len(judged), _failed(judged))
+        failed = _failed(judged)
+        tell(failed)
+    return Settlement(count + len(judged), failed)
 
 
-def give_up(lease: str, unsendable: Sequence[tuple[Claimed, str]]) -> Settlement:
+def give_up(lease: str, unsendable: Sequence[tuple[Claimed, str]], *, tell: Tell = tell_nobody) -> Settlement:
     """Fail Emails that cannot be sent at all, each with the reason; no attempt was made."""
     with transaction.atomic():
         ours = _still_under(lease, [email.email_id for email, _ in unsendable])
@@ -115,7 +127,9 @@ def give_up(lease: str, unsendable: Sequence[tuple[Claimed, str]]) -> Settlement
             )
         allowances.give_back(email.place for email, _ in mine)
         tallies.move(Move(email.message_id, State.OUTGOING, State.FAILED) for email, _ in mine)
-    return Settlement(len(mine), frozenset(email.message_id for email, _ in mine))
+        failed = frozenset(email.message_id for email, _ in mine)
+        tell(failed)
+    return Settlement(len(mine), failed)
 
 
 def capture(lease: str, emails: Sequence[Claimed]) -> dict[int, int]:
