@@ -4,6 +4,7 @@
 POSTROOM_TEST_POSTGRES names as a URL); without it they run on SQLite.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --postgres."""
     parser.addoption("--postgres", action="store_true", help="run on PostgreSQL instead of SQLite")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker for each of two cores; the journeys need the machine for themselves, one after the other."""
+    is_journey = "journey" in config.option.markexpr and "not journey" not in config.option.markexpr
+    return 0 if is_journey else min(2, os.cpu_count() or 1)
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ Postroom = Callable[..., Ran]
 def postroom(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Postroom:
     def run(*arguments: str) -> Ran:
         monkeypatch.setattr(sys, "argv", ["postroom", *arguments])
+        monkeypatch.delenv("COLUMNS", raising=False)
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()

@@ -40,6 +40,16 @@ def test_a_row_is_one_line_of_80_columns_with_the_rest_cut(
     assert lines[2].endswith("a.example, b.example")
 
 
+def test_a_sentence_at_the_end_of_a_row_goes_on_below(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    print_list([Row()], ("id", "what"), as_json=False, words=lambda row: LONG)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert " ".join(line[6:] for line in lines[2:]) == LONG
+
+
 def test_what_is_piped_is_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     assert LONG in printed(capsys, Row())[2]

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -37,7 +38,7 @@ def print_list(
 ) -> None:
     """Print several shapes: `{"data": [...]}` for programs, the named columns as a table for people.
 
-    The column `what`, where it is named, holds the `words` for a shape.
+    The column `what`, where it is named, holds the `words` for a shape and comes last.
     """
     listed = list(shapes)
     rows = [asdict(shape) for shape in listed]
@@ -65,8 +66,18 @@ def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None
     cells = [[cell(row[column]) for column in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     _make_fit(widths, [not isinstance(rows[0][column], datetime) for column in columns])
-    for line in (heads, ["─" * width for width in widths], *cells):
+    for line in (heads, ["─" * width for width in widths]):
         print(_GAP.join(map(_cut, line, widths)).rstrip())
+    for row in cells:
+        _print_row(row, widths, is_last_wrapped=columns[-1] == "what")
+
+
+def _print_row(row: Sequence[str], widths: Sequence[int], *, is_last_wrapped: bool) -> None:
+    """One line, what does not fit is cut; a sentence in the last column goes on below, so that it is whole."""
+    pieces = textwrap.wrap(row[-1], widths[-1]) if is_last_wrapped else [row[-1]]
+    print(_GAP.join(map(_cut, (*row[:-1], pieces[0]), widths)).rstrip())
+    for piece in pieces[1:]:
+        print(" " * (sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)) + piece)
 
 
 def _make_fit(widths: list[int], may_be_cut: Sequence[bool]) -> None:
