@@ -10,8 +10,9 @@ import pytest
 from django.http import HttpResponse
 from django.utils import timezone
 
-from postroom.conversations.models import Message, ScheduledMessage
+from postroom.conversations.models import Contact, Message, ScheduledMessage
 from postroom.flows import scheduling
+from postroom.flows.drafts import Draft
 from postroom.outgoing.models import Email
 from tests.api.conftest import RECORD, Program, program_in
 from tests.people import cast
@@ -77,6 +78,34 @@ def test_it_is_changed_moved_and_called_off(program: Program) -> None:
     assert body(program.ask("delete", path), 200)["state"] == "cancelled"
     again = program.ask("delete", path)
     assert (again.status_code, json.loads(again.content)["code"]) == (422, "refused")
+
+
+@pytest.mark.parametrize("at", ["2999-12-01T09:00:00Z", "0001-01-01T00:00:00+14:00"])
+def test_a_change_that_is_refused_changes_nothing(program: Program, at: str) -> None:
+    """Neither the words nor the time."""
+    path = f"{LATER}/{scheduled(program)['id']}"
+    Contact.objects.update(is_active=False)  # one time has passed, and cannot be said at once
+    before = body(program.get(path), 200)
+    assert program.ask("patch", path, {"text": "Changed.", "post_at": at}).status_code == 422
+    assert body(program.get(path), 200) == before
+
+
+def test_what_waits_to_be_undone_and_what_was_is_its_writers_alone(program: Program) -> None:
+    """Ben, a member like them, reads nothing of it."""
+    people = program.people
+    draft = Draft(
+        workspace=people.workspace,
+        record=people.record,
+        member=people.olga,
+        author=Contact.objects.get(member=people.olga),
+        text="He is wrong.",
+    )
+    row = scheduling.schedule(draft, timezone.now() + timedelta(seconds=20), is_undo_window=True)
+    for _ in range(2):
+        assert body(program.get(LATER), 200)["data"] == []
+        assert program.get(f"{LATER}/sch_{row.pk}").status_code == 404
+        if row.state == "waiting":
+            row = scheduling.cancel(row, people.olga)
 
 
 def test_it_is_said_at_once_by_a_time_that_has_passed(program: Program) -> None:

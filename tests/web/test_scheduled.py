@@ -194,6 +194,33 @@ def test_an_undo_window_is_nobodys_business_but_its_writers(
     assert "Monday is fine." not in page(as_olga, people)
 
 
+def test_undone_words_are_read_by_nobody_else_and_go_once_they_are_said_anew(
+    people: Cast, as_ana: Client, as_olga: Client
+) -> None:
+    """Neither by an administrator who knows the address of the page."""
+    set_undo(people, 30)
+    post(as_ana, people)
+    row = ScheduledMessage.objects.get()
+    path = reverse("scheduled", args=[row.pk])
+    assert (as_olga.get(path).status_code, as_ana.get(path).status_code) == (404, 200)
+    as_ana.post(reverse("undo", args=[row.pk]))
+    assert (as_olga.get(path).status_code, as_ana.get(path).status_code) == (404, 200)
+    post(as_ana, people, body="Better so.", replaces=row.pk)
+    assert [each.text for each in ScheduledMessage.objects.all()] == ["Better so."]
+
+
+def test_undone_words_that_are_not_said_anew_go_after_an_hour(people: Cast, as_ana: Client) -> None:
+    """What was called off otherwise stays for two weeks."""
+    set_undo(people, 30)
+    post(as_ana, people)
+    as_ana.post(reverse("undo", args=[ScheduledMessage.objects.get().pk]))
+    scheduling.cancel(schedule(as_ana, people, body="Kept."), people.ana)
+    assert scheduling.forget_settled() == 0
+    ScheduledMessage.objects.update(post_at=timezone.now() - timedelta(minutes=61))
+    assert scheduling.forget_settled() == 1
+    assert ScheduledMessage.objects.get().text == "Kept."
+
+
 def test_a_failure_is_told_with_a_link_to_what_was_written(people: Cast, as_ana: Client) -> None:
     """And with what to do."""
     row = schedule(as_ana, people, named="carla@example.com")

@@ -55,17 +55,8 @@ def change_scheduled(request: HttpRequest, scheduled_id: str, payload: Scheduled
     """Change what it says, or move it. Only its writer changes the words; administrators may move it."""
     key = key_of(request)
     row = _scheduled(key, scheduled_id)
-    if any(value is not None for value in (payload.subject, payload.html, payload.text, payload.send_at)):
-        scheduling.rewrite(
-            row,
-            key.member,
-            subject=payload.subject,
-            body=payload.html,
-            text=payload.text,
-            send_at=payload.send_at,
-        )
-    if payload.post_at is not None:
-        scheduling.reschedule(row, payload.post_at, key.member)
+    wanted = scheduling.Change(payload.subject, payload.html, payload.text, payload.send_at, payload.post_at)
+    scheduling.change(row, key.member, wanted)
     return shape_of_scheduled(_scheduled(key, scheduled_id))
 
 

@@ -124,7 +124,8 @@ def scheduled(workspace: InWorkspace = "", as_json: AsJson = False) -> None:
     from postroom.flows.showing_later import scheduled_to_show, shapes_of_scheduled
 
     here = ScheduledMessage.objects.filter(workspace=workspace_of(workspace))
-    rows = scheduled_to_show(here.open()).order_by("post_at", "pk")[:1000]
+    said_later = here.open().exclude(is_undo_window=True, state="waiting")  # that is its writer's alone
+    rows = scheduled_to_show(said_later).order_by("post_at", "pk")[:1000]
     columns = ("id", "post_at", "record", "state", "what")
     print_list(shapes_of_scheduled(list(rows)), columns, as_json=as_json, words=_in_words)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, connections, transaction
+from django.db.models import Q
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
@@ -33,6 +34,8 @@ FAILED_NOTICE = "scheduled_failed"
 TRY_AGAIN = timedelta(minutes=1)
 GIVE_UP_AFTER = timedelta(hours=1)
 SETTLED_KEPT = timedelta(days=14)
+TAKEN_BACK_KEPT = timedelta(days=7)
+UNDONE_KEPT = timedelta(hours=1)
 STEP = 200
 State = ScheduledMessage.State
 
@@ -116,6 +119,38 @@ def post_now(scheduled: ScheduledMessage, by: Member) -> Message:
     return message
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to be different of something that is said later; None leaves something as it is."""
+
+    subject: str | None = None
+    body: str | None = None
+    text: str | None = None
+    send_at: datetime | None = None
+    post_at: datetime | None = None
+
+    @property
+    def is_of_words(self) -> bool:
+        """Is anything else to be different than when it is said?"""
+        return any(value is not None for value in (self.subject, self.body, self.text, self.send_at))
+
+
+def change(scheduled: ScheduledMessage, by: Member, wanted: Change) -> None:
+    """Do all of it (`rewrite`, `reschedule`) or, where one thing is refused, none. Raises RequestRefused."""
+    with transaction.atomic():
+        if wanted.is_of_words:
+            rewrite(
+                scheduled,
+                by,
+                subject=wanted.subject,
+                body=wanted.body,
+                text=wanted.text,
+                send_at=wanted.send_at,
+            )
+        if wanted.post_at is not None:
+            reschedule(scheduled, wanted.post_at, by)
+
+
 def rewrite(
     scheduled: ScheduledMessage,
     by: Member,
@@ -154,14 +189,33 @@ def _take_over(row: ScheduledMessage, subject: str | None, body: str | None, tex
 def cancel(scheduled: ScheduledMessage, by: Member) -> ScheduledMessage:
     """Call it off: it is never posted, and what it said is kept for two weeks.
 
-    Raises RequestRefused, with nothing changed, if it was posted or called off meanwhile.
+    What is taken back in its undo window is seen by its writer alone and goes after an hour. Raises
+    RequestRefused, with nothing changed, if it was posted or called off meanwhile.
     """
     with transaction.atomic():
         row = _locked(scheduled, by)
+        row.is_undo_window = row.is_undo_window and row.state == State.WAITING
         row.state = State.CANCELLED
-        row.save(update_fields=["state"])
+        row.save(update_fields=["state", "is_undo_window"])
         _calm(row)
     return row
+
+
+def make_way(scheduled: ScheduledMessage, by: Member) -> None:
+    """Call it off for what is said in its place; what was only waiting to be undone leaves nothing behind.
+
+    Raises RequestRefused, with nothing changed, if it was posted meanwhile: it would be said twice.
+    """
+    with transaction.atomic():
+        row = scheduled if scheduled.state == State.CANCELLED else cancel(scheduled, by)
+        if row.is_undo_window:
+            row.delete()
+
+
+def discard(scheduled: ScheduledMessage, by: Member) -> None:
+    """Drop what its writer took back; as good as nothing if it is gone or was not taken back."""
+    mine = ScheduledMessage.objects.for_member(by).taken_back().filter(member=by, pk=scheduled.pk)
+    mine.delete()
 
 
 def _locked(scheduled: ScheduledMessage, by: Member) -> ScheduledMessage:
@@ -364,7 +418,8 @@ def _wake() -> None:
 
 
 def forget_settled() -> int:
-    """Drop what was posted or called off more than two weeks ago; return how many went."""
-    settled = ScheduledMessage.objects.exclude(state__in=(State.WAITING, State.FAILED))
-    old = settled.filter(post_at__lt=timezone.now() - SETTLED_KEPT).order_by("pk")
+    """Drop what was posted or called off two weeks ago, or undone an hour ago; return how many went."""
+    settled, now = ScheduledMessage.objects.exclude(state__in=(State.WAITING, State.FAILED)), timezone.now()
+    is_undone = Q(state=State.CANCELLED, is_undo_window=True, post_at__lt=now - UNDONE_KEPT)
+    old = settled.filter(is_undone | Q(post_at__lt=now - SETTLED_KEPT)).order_by("pk")
     return ScheduledMessage.objects.filter(pk__in=old.values("pk")[:STEP]).delete()[0]

@@ -38,10 +38,9 @@ class Waiting:
 
 
 def waiting_on(record: Record, member: Member) -> list[Waiting]:
-    """What waits on a record, the first to be said first; what only waits to be undone is its writer's."""
+    """What waits on a record, as far as this member may see it, the first to be said first."""
     rows = scheduled_to_show(ScheduledMessage.objects.for_member(member).open().filter(record=record))
-    shown = rows.exclude(state="waiting", is_undo_window=True) | rows.filter(member=member)
-    return _listed(list(shown.order_by("post_at", "pk")[:SHOWN]), member)
+    return _listed(list(rows.order_by("post_at", "pk")[:SHOWN]), member)
 
 
 def waiting_as(row: ScheduledMessage, member: Member) -> Waiting:

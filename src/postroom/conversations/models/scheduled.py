@@ -19,12 +19,17 @@ class ScheduledMessageQuerySet(models.QuerySet["ScheduledMessage"]):
     """Scheduled messages of a workspace."""
 
     def for_member(self, member: Member) -> ScheduledMessageQuerySet:
-        """Those a member may see: all of the workspace."""
-        return self.filter(workspace_id=member.workspace_id)
+        """Those a member may see: all of the workspace, but not what others may still, or did, take back."""
+        unsaid = models.Q(is_undo_window=True, state__in=("waiting", "cancelled"))
+        return self.filter(workspace_id=member.workspace_id).exclude(unsaid & ~models.Q(member=member))
 
     def open(self) -> ScheduledMessageQuerySet:
         """Those that somebody may still act on: they wait, or could not be posted."""
         return self.filter(state__in=("waiting", "failed"))
+
+    def taken_back(self) -> ScheduledMessageQuerySet:
+        """Those whose writer pressed Undo: never said, and kept for that writer alone."""
+        return self.filter(state="cancelled", is_undo_window=True)
 
     def waiting(self) -> ScheduledMessageQuerySet:
         """Those that will be posted."""
@@ -37,7 +42,7 @@ class ScheduledMessage(models.Model):
     Until then it may be changed, moved to another time or called off. `author` is whom it is said as (None: a
     contact that is no more); `record` None is one that is no more. `named` are ids of contacts; `files` are
     `conversations.storage.StoredFile` as dicts, whose octets already lie in the storage. `is_undo_window`
-    says that it only waits so that its author can take it back; `send_at` is when its emails leave (None: at
+    says that it only waits so that its author can take it back, and nobody else sees it; `send_at` is when its emails leave (None: at
     once).
     """
 

@@ -63,8 +63,8 @@ def _call_off_replaced(request: MemberRequest, record: Record, form: LaterCompos
     """Raises RequestRefused if it was posted while somebody was changing it: it would be said twice."""
     wanted = ScheduledMessage.objects.for_member(request.member).filter(pk=form.cleaned_data["replaces"])
     row = wanted.filter(record=record, member=request.member).first()
-    if row is not None and row.state != row.State.CANCELLED:
-        scheduling.cancel(row, request.member)
+    if row is not None:
+        scheduling.make_way(row, request.member)
 
 
 @require_POST
