@@ -7,11 +7,14 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from postroom_server import config as configuration
 from postroom_server import folder
 from postroom_server.config import Config, ConfigError
 
 FILE_NAME = "secret.key"
+STARTED_NAME = "engine.key"
 LAST_NUMBER = 255
 
 
@@ -46,6 +49,66 @@ def parse(text: str) -> Mapping[int, bytes]:
     if not keys:
         raise ConfigError("The secret key is empty. Restore it, or remove the setting to have one made.")
     return keys
+
+
+def settings_of(keys: Mapping[int, bytes]) -> dict[str, Any]:
+    """The Django settings that hang on the keys, by name."""
+    newest_first = sorted(keys, reverse=True)
+    signing = [derive(keys[number], "django").hex() for number in newest_first]
+    return {
+        "SECRET_KEY": signing[0],
+        "SECRET_KEY_FALLBACKS": signing[1:],
+        "POSTROOM_TOKEN_KEYS": {number: derive(key, "tokens") for number, key in keys.items()},
+        "POSTROOM_SEALING_KEYS": list(sealing_keys(keys).values()),
+        "POSTROOM_KEY_CHECKS": [derive(keys[number], "check").hex()[:32] for number in newest_first],
+    }
+
+
+class Rereader:
+    """Reads the keys of a running process once more, where they come from a file."""
+
+    def __init__(self, keys: Mapping[int, bytes]) -> None:
+        self._seen = dict(keys)
+
+    def __call__(self) -> dict[str, Any] | None:
+        """The settings as they are now; None if nothing changed, or if the keys cannot be read just now."""
+        try:
+            now = _as_they_are(configuration.load())
+        except (ConfigError, OSError, ValueError):
+            return None
+        if now == self._seen:
+            return None
+        self._seen = dict(now)
+        return settings_of(now)
+
+
+def note_start(config: Config, keys: Mapping[int, bytes]) -> None:
+    """Keep which key was the newest when the engine on this data folder started."""
+    (config.data / STARTED_NAME).write_text(_mark(keys), "ascii")
+
+
+def refuse_if_unknown_to_engine(config: Config, keys: Mapping[int, bytes]) -> None:
+    """Raise ConfigError if the engine that runs here cannot learn the newest of these keys.
+
+    It reads files again by itself; what its environment says it knows from its start only.
+    """
+    if config.values["POSTROOM_SECRET_KEY"].origin != "environment":
+        return
+    noted = config.data / STARTED_NAME
+    if noted.exists() and noted.read_text("ascii") != _mark(keys):
+        raise ConfigError(
+            "Postroom runs here since before the newest key was added to POSTROOM_SECRET_KEY, and could open "
+            "nothing that is sealed with it. Restart first, then run this again."
+        )
+
+
+def _mark(keys: Mapping[int, bytes]) -> str:
+    return derive(keys[max(keys)], "started").hex()[:16]
+
+
+def _as_they_are(config: Config) -> Mapping[int, bytes]:
+    """The keys without making any: one that was lost beside a running server is not replaced by a new one."""
+    return parse(config["POSTROOM_SECRET_KEY"] or (config.data / FILE_NAME).read_text("ascii"))
 
 
 def sealing_keys(keys: Mapping[int, bytes]) -> dict[int, bytes]:

@@ -21,13 +21,14 @@ POSTROOM_RELAY_FROM_FILTER = CONFIG["RELAY_FROM_FILTER"]
 POSTROOM_DEFAULT_PLAN = CONFIG["POSTROOM_DEFAULT_PLAN"]
 POSTROOM_INSTANCE_ID = CONFIG["POSTROOM_INSTANCE_ID"]
 POSTROOM_CAPTURE = CONFIG["POSTROOM_CAPTURE"]
-POSTROOM_TOKEN_KEYS = {number: secret_keys.derive(key, "tokens") for number, key in KEYS.items()}
 
-_newest_first = sorted(KEYS, reverse=True)
-SECRET_KEY = secret_keys.derive(KEYS[_newest_first[0]], "django").hex()
-SECRET_KEY_FALLBACKS = [secret_keys.derive(KEYS[number], "django").hex() for number in _newest_first[1:]]
-POSTROOM_SEALING_KEYS = list(secret_keys.sealing_keys(KEYS).values())
-POSTROOM_KEY_CHECKS = [secret_keys.derive(KEYS[number], "check").hex()[:32] for number in _newest_first]
+_of_keys = secret_keys.settings_of(KEYS)
+SECRET_KEY = _of_keys["SECRET_KEY"]
+SECRET_KEY_FALLBACKS = _of_keys["SECRET_KEY_FALLBACKS"]
+POSTROOM_TOKEN_KEYS = _of_keys["POSTROOM_TOKEN_KEYS"]
+POSTROOM_SEALING_KEYS = _of_keys["POSTROOM_SEALING_KEYS"]
+POSTROOM_KEY_CHECKS = _of_keys["POSTROOM_KEY_CHECKS"]
+POSTROOM_READ_KEYS = secret_keys.Rereader(KEYS)
 
 DEBUG = False
 ALLOWED_HOSTS = ["*"]  # the Host header is never used to build a link; POSTROOM_BASE_URL is

@@ -10,6 +10,8 @@ import pytest
 
 from postroom.engine.embedded import Engine
 from postroom.outgoing.models import MailServer
+from postroom.workspaces import key_ring
+from postroom_server import config as configuration
 from postroom_server import keys
 from postroom_server.settings import CONFIG
 from tests.commands.conftest import Postroom, Ran
@@ -61,30 +63,68 @@ def test_a_rotation_seals_everything_with_the_new_key(postroom: Postroom, settin
     ]
 
 
-def test_a_rotation_says_that_running_servers_have_to_be_started_again(postroom: Postroom) -> None:
+def test_a_rotation_says_what_other_machines_need(postroom: Postroom) -> None:
     said = postroom("secret", "rotate").out
     assert "1 secrets were sealed anew with key 2" in said
-    assert "has to be started again" in said
+    assert "Other machines on this database need the same secret.key" in said
     assert "Its line may go; without it bounces" in postroom("secret", "status").out
 
 
-def test_while_postroom_runs_only_the_key_is_added(
-    postroom: Postroom, settings: Any, same_keys_afterwards: Path
-) -> None:
+@pytest.fixture
+def running() -> Iterator[None]:
+    """An engine on the data folder."""
     engine = Engine(CONFIG.data, ())
     engine.claim_folder()
-    try:
-        rotated = postroom("secret", "rotate", "--json").json
-    finally:
-        engine._unlock()
-    assert (rotated["number"], rotated["resealed_count"], rotated["is_finished"]) == (2, 0, False)
-    assert MailServer.objects.get(name="Acme").password == "s3cret"  # with the keys it was started with
-    assert "Still needed" in postroom("secret", "status").out
-    start_again(settings)
-    finished = postroom("secret", "reseal", "--json")
-    assert fits(finished, "secret reseal")
-    assert finished.json["resealed_count"] == 1
+    yield
+    engine._unlock()
+
+
+@pytest.fixture
+def started_before(settings: Any) -> Any:
+    """A process that read the keys before the test began."""
+    before = keys.load_or_make(CONFIG)
+    for name, value in {**keys.settings_of(before), "POSTROOM_READ_KEYS": keys.Rereader(before)}.items():
+        setattr(settings, name, value)
+    return settings
+
+
+@pytest.mark.usefixtures("running")
+def test_a_rotation_takes_no_password_away_from_a_running_postroom(
+    postroom: Postroom, started_before: Any, same_keys_afterwards: Path
+) -> None:
+    old = MailServer.objects.get(name="Acme")
+    rotated = postroom("secret", "rotate", "--json").json
+    assert (rotated["number"], rotated["resealed_count"], rotated["is_finished"]) == (2, 1, True)
+    assert len(started_before.POSTROOM_SEALING_KEYS) == 1  # it has not looked yet
+    assert MailServer.objects.get(name="Acme").password == old.password == "s3cret"
+    assert sorted(started_before.POSTROOM_TOKEN_KEYS) == [1, 2]
     assert same_keys_afterwards.read_text("ascii").count("\n") == 2
+
+
+def test_a_lost_or_broken_key_file_takes_no_key_from_a_running_postroom(
+    started_before: Any, same_keys_afterwards: Path
+) -> None:
+    for text in ("", "1:short"):
+        same_keys_afterwards.write_text(text)
+        assert not key_ring.look_again()
+    same_keys_afterwards.unlink()
+    assert not key_ring.look_again()
+    assert not same_keys_afterwards.exists()
+    assert MailServer.objects.get(name="Acme").password == "s3cret"
+
+
+@pytest.mark.usefixtures("running")
+def test_reseal_waits_for_a_restart_where_the_keys_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, two = "1:" + "a" * 64, "2:" + "b" * 64
+    started, now = [configuration.load({"POSTROOM_SECRET_KEY": text}) for text in (one, f"{one},{two}")]
+    monkeypatch.setattr(configuration.Config, "data", CONFIG.data)
+    keys.note_start(started, keys.parse(one))
+    keys.refuse_if_unknown_to_engine(started, keys.parse(one))
+    with pytest.raises(configuration.ConfigError, match="Restart first"):
+        keys.refuse_if_unknown_to_engine(now, keys.parse(f"{one},{two}"))
+    (CONFIG.data / keys.STARTED_NAME).unlink()
 
 
 def test_add_only_leaves_the_sealing_for_later(postroom: Postroom) -> None:

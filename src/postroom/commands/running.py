@@ -101,9 +101,12 @@ async def _target(plan: Plan) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def _engine(plan: Plan) -> AsyncIterator[None]:
     from postroom.flows import sending
+    from postroom_server import keys
+    from postroom_server.settings import KEYS
 
     await asyncio.to_thread(sending.recover)
     await plan.engine.start()
+    keys.note_start(plan.config, KEYS)
     beating = asyncio.create_task(_beat_forever())
     try:
         yield
@@ -125,8 +128,9 @@ async def _beat_forever() -> None:
 def _beat() -> None:
     from django.db import close_old_connections
 
-    from postroom.workspaces import installation
+    from postroom.workspaces import installation, key_ring
 
+    key_ring.look_again()
     close_old_connections()  # a connection that the database has dropped is replaced
     installation.heartbeat()
 

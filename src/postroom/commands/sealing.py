@@ -70,16 +70,15 @@ def rotate(
 ) -> None:
     """Add the next key to secret.key and seal every stored secret with it.
 
-    While Postroom runs on this data folder only the key is added: a running server does not know it, and
-    could open nothing that is sealed with it. Start it again, then run `postroom secret reseal`.
+    A Postroom that runs on this data folder reads secret.key again by itself. Other machines on the same
+    database need the new file first: use --add-only there.
     """
     from postroom.commands.opening import open_installation
-    from postroom.engine import embedded
     from postroom_server import keys
 
     config = open_installation()
     number = keys.add_next(config)
-    if add_only or embedded.is_taken(config.data):
+    if add_only:
         print_one(RotationShape(number, True, 0, 0, 0, False), _added(number), as_json=as_json)
         return
     _reseal(config, is_new=True, as_json=as_json)
@@ -94,10 +93,14 @@ def reseal(as_json: AsJson = False) -> None:
 
 
 def _reseal(config: Config, *, is_new: bool, as_json: bool) -> None:
+    from postroom.engine import embedded
     from postroom.flows import resealing
     from postroom_server import keys
 
-    known = keys.sealing_keys(keys.load_or_make(config))
+    read = keys.load_or_make(config)
+    if embedded.is_taken(config.data):
+        keys.refuse_if_unknown_to_engine(config, read)
+    known = keys.sealing_keys(read)
     done = resealing.reseal(known)
     number = max(known)
     shape = RotationShape(number, is_new, done.changed_count, done.kept_count, done.lost_count, True)
@@ -135,8 +138,8 @@ def _words(shape: SecretKeyShape) -> str:
 
 def _added(number: int) -> str:
     return (
-        f"Key {number} was added to secret.key; nothing is sealed with it yet. Start every Postroom of this "
-        "database again (each machine with the same secret.key), then run "
+        f"Key {number} was added to secret.key; nothing is sealed with it yet. Copy the file "
+        "to every machine of this database, then run "
         f"`{line_for('secret reseal')}`."
     )
 
@@ -148,7 +151,7 @@ def _done(shape: RotationShape) -> str:
         if shape.lost_count
         else ""
     )
-    again = " Whatever runs with the old keys alone has to be started again." if shape.is_new else ""
+    again = " Other machines on this database need the same secret.key." if shape.is_new else ""
     return (
         f"{made}{shape.resealed_count} secrets were sealed anew with key {shape.number}, "
         f"{shape.kept_count} were already.{lost}{again}"

@@ -11,6 +11,8 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.db import models
 
+from postroom.workspaces import key_ring
+
 
 class SealBroken(Exception):
     """None of our keys opens a stored secret; the message names the remedy."""
@@ -22,9 +24,14 @@ def seal(text: str) -> str:
 
 
 def unseal(sealed: str) -> str:
-    """Decrypt with whichever of our keys fits. Raises SealBroken; the secret then has to be entered again."""
+    """Decrypt with whichever of our keys fits, also with one that was added since this process started.
+
+    Raises SealBroken; the secret then has to be entered again.
+    """
+    if not sealed:
+        return ""
     try:
-        return _box(_keys()).decrypt(sealed.encode()).decode() if sealed else ""
+        return _opened(sealed)
     except InvalidToken:
         raise SealBroken(
             "A stored secret was sealed with a key that is gone. Add that key's line to secret.key again, "
@@ -65,6 +72,15 @@ class SealedField(models.TextField):  # type: ignore[type-arg]  # it takes param
     def from_db_value(self, value: str | None, *_: Any) -> str | None:
         """Open. Raises SealBroken."""
         return unseal(value) if value else value
+
+
+def _opened(sealed: str) -> str:
+    try:
+        return _box(_keys()).decrypt(sealed.encode()).decode()
+    except InvalidToken:
+        # Another thread may have taken the new keys over a moment ago: it is tried again in any case.
+        key_ring.look_again()
+        return _box(_keys()).decrypt(sealed.encode()).decode()
 
 
 @lru_cache(maxsize=8)
