@@ -90,6 +90,18 @@ def test_a_change_that_is_refused_changes_nothing(program: Program, at: str) -> 
     assert body(program.get(path), 200) == before
 
 
+def test_emails_never_leave_before_what_they_say_is_said(program: Program) -> None:
+    """A later `post_at` takes them along; an earlier `send_at` is refused, and times that suit are not."""
+    path = f"{LATER}/{scheduled(program, post_at=ahead(days=1), send_at=ahead(days=2))['id']}"
+    early = program.ask("patch", path, {"send_at": ahead(hours=1)})
+    assert "cannot leave before" in body(early, 422)["detail"]
+    assert body(program.ask("patch", path, {"post_at": ahead(days=3)}), 200)["send_at"] is None
+    both = body(program.ask("patch", path, {"post_at": ahead(days=5), "send_at": ahead(days=6)}), 200)
+    assert both["post_at"] < both["send_at"]
+    crossed = {"text": "Shipped.", "post_at": ahead(days=2), "send_at": ahead(days=1)}
+    assert program.post(MESSAGES, crossed).status_code == 422
+
+
 def test_what_waits_to_be_undone_and_what_was_is_its_writers_alone(program: Program) -> None:
     """Ben, a member like them, reads nothing of it."""
     people = program.people

@@ -38,6 +38,18 @@ def test_a_message_is_scheduled_moved_and_called_off(postroom: Postroom, people:
     assert "Nothing there" in postroom("message", "scheduled").out
 
 
+def test_what_was_taken_back_is_listed_without_its_words(postroom: Postroom, people: Cast) -> None:
+    """They are for its writer."""
+    postroom(*POST, "--post-at", TOMORROW)
+    ScheduledMessage.objects.update(state="cancelled", is_undo_window=True)
+    for listed in (
+        postroom("message", "scheduled").out,
+        str(postroom("message", "scheduled", "--json").json),
+    ):
+        assert "taken back" in listed
+        assert "Hello" not in listed
+
+
 def test_a_time_without_an_offset_is_utc_and_one_with_it_is_heeded(postroom: Postroom, people: Cast) -> None:
     plain = postroom(*POST, "--post-at", f"{TOMORROW}", "--json").json["post_at"]
     there = postroom(*POST, "--post-at", f"{TOMORROW}+02:00", "--json").json["post_at"]

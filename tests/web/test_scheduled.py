@@ -170,6 +170,27 @@ def test_a_message_can_be_undone_and_comes_back_into_the_composer(people: Cast, 
     assert [file.name for file in message.attachments.all()] == ["a.txt"]
 
 
+def test_what_was_taken_back_is_kept_for_its_writer_until_it_is_written_on_or_discarded(
+    people: Cast, as_ana: Client, as_olga: Client
+) -> None:
+    """Leaving the page loses nothing; nobody else reads it."""
+    set_undo(people, 30)
+    for _each in range(2):
+        post(as_ana, people)
+    first, second = ScheduledMessage.objects.order_by("pk")
+    for row in (first, second):
+        as_ana.post(reverse("undo", args=[row.pk]))
+    shown = page(as_ana, people)
+    assert shown.count("You took back a message:") == 2
+    assert shown.count("Continue writing") == 2
+    assert "took back" not in page(as_olga, people)
+    as_olga.post(reverse("discard_scheduled", args=[first.pk]))
+    assert page(as_ana, people).count("You took back a message:") == 2
+    as_ana.post(reverse("discard_scheduled", args=[first.pk]))
+    post(as_ana, people, replaces=second.pk)
+    assert "You took back a message:" not in page(as_ana, people)
+
+
 def test_after_its_window_a_message_leaves_by_itself_and_can_no_longer_be_undone(
     people: Cast, as_ana: Client
 ) -> None:
@@ -209,14 +230,14 @@ def test_undone_words_are_read_by_nobody_else_and_go_once_they_are_said_anew(
     assert [each.text for each in ScheduledMessage.objects.all()] == ["Better so."]
 
 
-def test_undone_words_that_are_not_said_anew_go_after_an_hour(people: Cast, as_ana: Client) -> None:
+def test_undone_words_that_are_not_said_anew_go_after_a_week(people: Cast, as_ana: Client) -> None:
     """What was called off otherwise stays for two weeks."""
     set_undo(people, 30)
     post(as_ana, people)
     as_ana.post(reverse("undo", args=[ScheduledMessage.objects.get().pk]))
     scheduling.cancel(schedule(as_ana, people, body="Kept."), people.ana)
     assert scheduling.forget_settled() == 0
-    ScheduledMessage.objects.update(post_at=timezone.now() - timedelta(minutes=61))
+    ScheduledMessage.objects.update(post_at=timezone.now() - timedelta(days=7, minutes=1))
     assert scheduling.forget_settled() == 1
     assert ScheduledMessage.objects.get().text == "Kept."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from postroom.workspaces.models import Member
 
 TIME_FORM = '"2027-03-01 09:00" in UTC, or with an offset, "2027-03-01 09:00+02:00"'
+TAKEN_BACK = "taken back; its writer finds it on the record, for a week"
 
 app = typer.Typer(help="What is said on records.", no_args_is_help=True)
 
@@ -116,7 +118,7 @@ def _asking_for_confirmation() -> Iterator[None]:
 
 @app.command("scheduled", epilog="Example: postroom message scheduled --json")
 def scheduled(workspace: InWorkspace = "", as_json: AsJson = False) -> None:
-    """List what waits to be said, and what could not be said."""
+    """List what waits to be said, what could not be said, and what its writer took back."""
     from postroom.commands.opening import open_installation, workspace_of
 
     open_installation()
@@ -125,9 +127,17 @@ def scheduled(workspace: InWorkspace = "", as_json: AsJson = False) -> None:
 
     here = ScheduledMessage.objects.filter(workspace=workspace_of(workspace))
     said_later = here.open().exclude(is_undo_window=True, state="waiting")  # that is its writer's alone
-    rows = scheduled_to_show(said_later).order_by("post_at", "pk")[:1000]
+    rows = scheduled_to_show(said_later | here.taken_back()).order_by("post_at", "pk")[:1000]
     columns = ("id", "post_at", "record", "state", "what")
-    print_list(shapes_of_scheduled(list(rows)), columns, as_json=as_json, words=_in_words)
+    shapes = map(_for_everybody, shapes_of_scheduled(list(rows)))
+    print_list(shapes, columns, as_json=as_json, words=_in_words)
+
+
+def _for_everybody(shape: ScheduledShape) -> ScheduledShape:
+    """Without the words if it was taken back: those are for its writer alone."""
+    if shape.state != "cancelled":
+        return shape
+    return dataclasses.replace(shape, subject="", html="", text=TAKEN_BACK, to=[], attachments=[])
 
 
 @app.command("reschedule", epilog='Example: postroom message reschedule sch_3 "2027-03-01 09:00"')
@@ -245,6 +255,8 @@ def _in_words(shape: ScheduledShape) -> str:
             return f"could not be said: {shape.failure_text}"
         case "posted":
             return f"was posted as {shape.message}."
+        case "cancelled" if shape.text == TAKEN_BACK:
+            return TAKEN_BACK
         case _:
             return f"called off: {what}"
 

@@ -34,8 +34,7 @@ FAILED_NOTICE = "scheduled_failed"
 TRY_AGAIN = timedelta(minutes=1)
 GIVE_UP_AFTER = timedelta(hours=1)
 SETTLED_KEPT = timedelta(days=14)
-TAKEN_BACK_KEPT = timedelta(days=7)
-UNDONE_KEPT = timedelta(hours=1)
+UNDONE_KEPT = timedelta(days=7)
 STEP = 200
 State = ScheduledMessage.State
 
@@ -51,6 +50,7 @@ def schedule(draft: Draft, post_at: datetime, *, is_undo_window: bool = False) -
         raise PostRefused(_("Only a member can say something later, on a record."))
     if at is None:
         raise PostRefused(_("That time has passed. Choose one that lies ahead."))
+    _refuse_early(draft.send_at, at)
     posting.check(draft)
     files = [asdict(storage.put_aside(draft.workspace.pk, upload)) for upload in draft.attachments]
     with transaction.atomic():
@@ -65,6 +65,12 @@ def schedule(draft: Draft, post_at: datetime, *, is_undo_window: bool = False) -
         )
         _wake()
     return row
+
+
+def _refuse_early(send_at: datetime | None, post_at: datetime) -> None:
+    """Emails cannot leave before what they say is said."""
+    if send_at is not None and send_at < post_at:
+        raise PostRefused(_("Its emails cannot leave before it is said. Choose a later time for them."))
 
 
 def _said(draft: Draft, record: Record) -> dict[str, object]:
@@ -96,7 +102,8 @@ def may_rewrite(member: Member, scheduled: ScheduledMessage) -> bool:
 def reschedule(scheduled: ScheduledMessage, post_at: datetime, by: Member) -> Message | None:
     """Say it at another time; one that has passed says it at once and returns the message.
 
-    One that could not be posted waits again. Raises RequestRefused, with nothing changed.
+    One that could not be posted waits again. Emails that were to leave before it is said now leave with it.
+    Raises RequestRefused, with nothing changed.
     """
     at = still_to_come(post_at)
     if at is None:
@@ -104,7 +111,8 @@ def reschedule(scheduled: ScheduledMessage, post_at: datetime, by: Member) -> Me
     with transaction.atomic():
         row = _locked(scheduled, by)
         row.post_at, row.state, row.failure_text, row.is_undo_window = at, State.WAITING, "", False
-        row.save(update_fields=["post_at", "state", "failure_text", "is_undo_window"])
+        row.send_at = row.send_at if row.send_at and row.send_at > at else None
+        row.save(update_fields=["post_at", "send_at", "state", "failure_text", "is_undo_window"])
         _calm(row)
         _wake()
     return None
@@ -146,6 +154,7 @@ def change(scheduled: ScheduledMessage, by: Member, wanted: Change) -> None:
                 body=wanted.body,
                 text=wanted.text,
                 send_at=wanted.send_at,
+                post_at=wanted.post_at,
             )
         if wanted.post_at is not None:
             reschedule(scheduled, wanted.post_at, by)
@@ -159,10 +168,13 @@ def rewrite(
     body: str | None = None,
     text: str | None = None,
     send_at: datetime | None = None,
+    post_at: datetime | None = None,
 ) -> ScheduledMessage:
     """Change what it will say, or when its emails leave; None leaves something as it is.
 
-    Raises RequestRefused, with nothing changed, for anybody but its writer and for what cannot be said.
+    `post_at` is when it is going to be said, if that is about to change too. Raises RequestRefused, with
+    nothing changed, for anybody but its writer, for emails that would leave before it is said, and for what
+    cannot be said.
     """
     with transaction.atomic():
         row = _locked(scheduled, by)
@@ -171,6 +183,7 @@ def rewrite(
         _take_over(row, subject, body, text)
         if send_at is not None:
             row.send_at = still_to_come(send_at)
+            _refuse_early(row.send_at, post_at or row.post_at)
         posting.check(draft_of(row))
         row.save(update_fields=["subject", "body", "text", "send_at"])
     return row
@@ -189,7 +202,7 @@ def _take_over(row: ScheduledMessage, subject: str | None, body: str | None, tex
 def cancel(scheduled: ScheduledMessage, by: Member) -> ScheduledMessage:
     """Call it off: it is never posted, and what it said is kept for two weeks.
 
-    What is taken back in its undo window is seen by its writer alone and goes after an hour. Raises
+    What is taken back in its undo window is seen by its writer alone, and kept for a week. Raises
     RequestRefused, with nothing changed, if it was posted or called off meanwhile.
     """
     with transaction.atomic():
@@ -418,7 +431,7 @@ def _wake() -> None:
 
 
 def forget_settled() -> int:
-    """Drop what was posted or called off two weeks ago, or undone an hour ago; return how many went."""
+    """Drop what was posted or called off two weeks ago, or undone a week ago; return how many went."""
     settled, now = ScheduledMessage.objects.exclude(state__in=(State.WAITING, State.FAILED)), timezone.now()
     is_undone = Q(state=State.CANCELLED, is_undo_window=True, post_at__lt=now - UNDONE_KEPT)
     old = settled.filter(is_undone | Q(post_at__lt=now - SETTLED_KEPT)).order_by("pk")

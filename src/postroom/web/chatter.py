@@ -14,7 +14,7 @@ from postroom.flows import reading
 from postroom.flows.foretelling import Foretold
 from postroom.flows.posting import Preview
 from postroom.web.forms import ComposerForm, FollowerForm
-from postroom.web.later import composer_for, taken_back, waiting_as, waiting_on
+from postroom.web.later import composer_for, taken_back, taken_back_on, waiting_as, waiting_on
 from postroom.web.later_forms import LaterComposerForm
 from postroom.web.membership import MemberRequest
 from postroom.web.timeline import timeline
@@ -43,6 +43,7 @@ def chatter(
         "timeline": shown,
         "form": form or (composer_for(row) if row else LaterComposerForm()),
         "editing": waiting_as(row, request.member) if row else None,
+        "unsaid": [] if row else taken_back_on(record, request.member),
         "waiting": waiting_on(record, request.member),
         "preview": preview,
         "foretold": foretold,

@@ -43,6 +43,12 @@ def waiting_on(record: Record, member: Member) -> list[Waiting]:
     return _listed(list(rows.order_by("post_at", "pk")[:SHOWN]), member)
 
 
+def taken_back_on(record: Record, member: Member) -> list[ScheduledMessage]:
+    """What this member took back on a record and neither wrote on nor discarded, the latest first."""
+    mine = ScheduledMessage.objects.for_member(member).taken_back().filter(record=record, member=member)
+    return list(mine.order_by("-pk")[:SHOWN])
+
+
 def waiting_as(row: ScheduledMessage, member: Member) -> Waiting:
     """One of them."""
     return _listed([row], member)[0]

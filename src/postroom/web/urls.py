@@ -72,6 +72,7 @@ _conversations = [
     path("scheduled/<int:pk>/post", scheduled.post_now, name="post_scheduled"),
     path("scheduled/<int:pk>/cancel", scheduled.cancel, name="cancel_scheduled"),
     path("scheduled/<int:pk>/undo", scheduled.undo, name="undo"),
+    path("scheduled/<int:pk>/discard", scheduled.discard, name="discard_scheduled"),
     path("messages/<int:pk>/emails/move", scheduled.move_emails, name="move_emails"),
     path("messages/<int:pk>/emails/send", scheduled.send_emails_now, name="send_emails_now"),
     path("messages/<int:pk>/emails/cancel", scheduled.call_off_emails, name="call_off_emails"),

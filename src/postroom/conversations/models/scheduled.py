@@ -42,8 +42,8 @@ class ScheduledMessage(models.Model):
     Until then it may be changed, moved to another time or called off. `author` is whom it is said as (None: a
     contact that is no more); `record` None is one that is no more. `named` are ids of contacts; `files` are
     `conversations.storage.StoredFile` as dicts, whose octets already lie in the storage. `is_undo_window`
-    says that it only waits so that its author can take it back, and nobody else sees it; `send_at` is when its emails leave (None: at
-    once).
+    says that it only waits so that its author can take it back, and nobody else sees it; `send_at` is when
+    its emails leave (None: at once).
     """
 
     class State(models.TextChoices):

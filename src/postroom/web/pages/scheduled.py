@@ -78,6 +78,16 @@ def undo(request: MemberRequest, pk: int) -> HttpResponse:
 
 @require_POST
 @for_members
+def discard(request: MemberRequest, pk: int) -> HttpResponse:
+    """Drop what was taken back."""
+    row = _mine(request, pk)
+    scheduling.discard(row, request.member)
+    messages.success(request, _("Discarded. Nobody was told."))
+    return redirect("records") if row.record_id is None else redirect("record", row.record_id)
+
+
+@require_POST
+@for_members
 def move_emails(request: MemberRequest, pk: int) -> HttpResponse:
     """Let the emails of a message leave at another time."""
     message = _message(request, pk)
