@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import socket
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from urllib.parse import parse_qs
@@ -143,3 +146,117 @@ def test_without_the_library_the_remedy_is_named(server: MailServer, monkeypatch
     with pytest.raises(RelayUnreachable, match=r"postroom\[oauth\]") as caught:
         oauth_tokens.token_of(server)()
     assert caught.value.is_permanent
+
+
+@contextmanager
+def answering(write: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A provider that takes one connection after the other and writes whatever it wants."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    visitor, _ = door.accept()
+                    with visitor, suppress(OSError):
+                        visitor.recv(65536)
+                        write(visitor)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{door.getsockname()[1]}/token"
+        door.shutdown(socket.SHUT_RDWR)
+
+
+def leading_to(server: MailServer, url: str) -> Callable[[], str]:
+    server.oauth = json.dumps({**json.loads(server.oauth), "token_url": url})
+    return oauth_tokens.token_of(server)
+
+
+def dripping(head: bytes) -> Callable[[socket.socket], None]:
+    def write(visitor: socket.socket) -> None:
+        visitor.sendall(head)
+        for _ in range(200):
+            visitor.sendall(b" ")
+            time.sleep(0.05)
+
+    return write
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Long: "])
+def test_an_answer_that_drips_in_is_not_awaited_for_ever(
+    server: MailServer, monkeypatch: pytest.MonkeyPatch, head: bytes
+) -> None:
+    monkeypatch.setattr(oauth_tokens, "TIMEOUT_SECONDS", 0.5)
+    with answering(dripping(head)) as url:
+        began_at = time.monotonic()
+        with pytest.raises(RelayUnreachable, match="TimeoutError"):
+            leading_to(server, url)()
+        assert time.monotonic() - began_at < 3
+
+
+def test_no_more_is_read_of_an_answer_than_a_token_needs(server: MailServer) -> None:
+    written = 0
+
+    def endless(visitor: socket.socket) -> None:
+        nonlocal written
+        visitor.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+        for _ in range(100):
+            visitor.sendall(b" " * 1_000_000)
+            written += 1
+
+    with answering(endless) as url, pytest.raises(RelayUnreachable, match="No access token"):
+        leading_to(server, url)()
+    assert written < 20
+
+
+def test_an_answer_that_is_packed_is_not_unpacked(server: MailServer) -> None:
+    packed = gzip.compress(json.dumps({"access_token": "t1"}).encode())
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    with (
+        answering(lambda visitor: visitor.sendall(head + packed)) as url,
+        pytest.raises(RelayUnreachable, match="No access token"),
+    ):
+        leading_to(server, url)()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [1],
+        "text",
+        None,
+        {"access_token": {"a": 1}},
+        {"access_token": "\ud800"},
+        {"access_token": "a\r\nb"},
+        {"error": "\x1b]0;x\x07\nA LINE OF ITS OWN" + "x" * 5000},
+    ],
+)
+def test_whatever_a_provider_answers_says_in_one_short_line_that_nobody_logged_in(
+    server: MailServer, provider: Provider, answer: Any
+) -> None:
+    provider.answer = answer
+    with pytest.raises(RelayUnreachable) as caught:
+        oauth_tokens.token_of(server)()
+    assert caught.value.step == "auth"
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) <= 500
+
+
+@pytest.mark.parametrize("lasts", ["soon", {}, "1e999", -5])
+def test_a_token_is_of_use_however_long_it_is_said_to_last(
+    server: MailServer, provider: Provider, lasts: Any
+) -> None:
+    provider.answer = {"access_token": "t1", "expires_in": lasts}
+    with suppress(RelayUnreachable):
+        assert oauth_tokens.token_of(server)() == "t1"
+
+
+def test_what_was_entered_meanwhile_is_not_overwritten_by_a_late_refresh(
+    server: MailServer, provider: Provider
+) -> None:
+    token = oauth_tokens.token_of(server)
+    assert server.oauth  # as it is when the drain begins
+    entered = json.dumps({"token_url": "https://new.example/t", "client_id": "n", "refresh_token": "new"})
+    MailServer.objects.filter(pk=server.pk).update(oauth=entered)
+    provider.answer["refresh_token"] = "r2"
+    assert token() == "t1"
+    assert MailServer.objects.get(pk=server.pk).oauth == entered

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import functools
 import glob
 import os
 import ssl
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 
+from postroom.smtp import opening, tokens
 from postroom.smtp.client import Connections, Relay, RelayUnreachable, Security
 from postroom.wire.reply import Outcome
 from tests.smtp.authority import Authority
@@ -166,3 +169,37 @@ def test_a_token_that_cannot_be_had_reaches_who_asked(run: Run[RelayUnreachable]
     script = ScriptedRelay(offers=("AUTH XOAUTH2",))
     failure = run(failure_of(script, user="ana", token=refused))
     assert str(failure) == "The provider refuses the refresh token."
+
+
+def test_a_token_that_does_not_come_is_not_awaited_for_long(
+    run: Run[RelayUnreachable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(opening, "fetched", functools.partial(tokens.fetched, seconds=0.1))
+
+    def never() -> str:
+        gate.wait(10)
+        return "late"
+
+    script = ScriptedRelay(offers=("AUTH XOAUTH2",))
+    try:
+        failure = run(failure_of(script, user="ana", token=never))
+    finally:
+        gate.set()
+    assert (failure.step, str(failure)) == ("auth", "No access token could be had within 0.1 s.")
+
+
+@pytest.mark.parametrize("wrong", [LookupError("geheim"), RecursionError()])
+def test_whatever_fetching_a_token_raises_is_a_relay_that_is_not_reached(
+    run: Run[RelayUnreachable], wrong: Exception
+) -> None:
+    def token() -> str:
+        raise wrong
+
+    failure = run(failure_of(ScriptedRelay(offers=("AUTH XOAUTH2",)), user="ana", token=token))
+    assert (failure.step, "geheim" in str(failure)) == ("auth", False)
+
+
+def test_a_token_that_cannot_be_written_is_a_relay_that_is_not_reached(run: Run[RelayUnreachable]) -> None:
+    script = ScriptedRelay(offers=("AUTH XOAUTH2",))
+    assert run(failure_of(script, user="ana", token=lambda: "\ud800")).step == "auth"

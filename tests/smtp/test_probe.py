@@ -206,6 +206,19 @@ def test_a_certificate_that_is_not_checked_is_a_warning(run: Run[list[Probed]], 
     assert of(found, ProbeStep.RCPT).state == "ok"
 
 
+def test_a_certificate_that_nobody_can_read_is_a_warning(run: Run[list[Probed]], tmp_path: Path) -> None:
+    path = certificate(tmp_path)
+    head, body = path.read_text().split("-----BEGIN CERT")
+    octets = ssl.PEM_cert_to_DER_cert("-----BEGIN CERT" + body)
+    start = octets.rindex(b"\x17\x0d", 0, octets.index(b"relay.example", 90)) + 2  # notAfter: YYMMDD…
+    unreadable = octets[: start + 2] + b"99" + octets[start + 4 :]
+    path.write_text(head + ssl.DER_cert_to_PEM_cert(unreadable))
+    script = ScriptedRelay(tls=server_side(path), offers=("STARTTLS",))
+    found = run(tried(script, Security.STARTTLS, verify_certificate=False))
+    assert (of(found, ProbeStep.TLS).state, of(found, ProbeStep.TLS).cause) == ("warning", "unchecked")
+    assert of(found, ProbeStep.RCPT).state == "ok"
+
+
 def test_a_relay_without_starttls_gets_no_password(run: Run[list[Probed]]) -> None:
     script = ScriptedRelay(offers=("AUTH PLAIN",))
     found = run(tried(script, Security.STARTTLS, user="ana", password="geheim"))

@@ -30,6 +30,17 @@ class RelayUnreachable(MailError):
         self.is_permanent = is_permanent
 
 
+class OutOfReach(RelayUnreachable):
+    """The host is where this server may not lead. Nothing was connected to."""
+
+
+class NoToken(RelayUnreachable):
+    """No OAuth 2.0 access token could be had, so nobody logged in; the step is auth."""
+
+    def __init__(self, message: str = "", *, is_permanent: bool = False) -> None:
+        super().__init__(message, step="auth", is_permanent=is_permanent)
+
+
 class OutcomeUnknown(MailError):
     """The connection ended between the final dot and its reply: the relay may have taken the mail.
 

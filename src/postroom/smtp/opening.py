@@ -7,14 +7,19 @@ import base64
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from typing import Any
 
 from postroom.smtp.connection import Connection, Owner
-from postroom.smtp.errors import RelayUnreachable
+from postroom.smtp.errors import OutOfReach, RelayUnreachable
 from postroom.smtp.offers import Offers
 from postroom.smtp.relay import Relay, Security, Timeouts
 from postroom.smtp.replies import parsed
+from postroom.smtp.tokens import fetched
 
+# Of their own: a name server that hangs must not take the threads that everything else runs in.
+_NAMES = ThreadPoolExecutor(16, thread_name_prefix="names")
 NO_SUCH_HOST = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
 
@@ -35,13 +40,54 @@ async def open_connection(
 
 
 async def connected(relay: Relay, owner: Owner, timeouts: Timeouts) -> Connection:
-    """Return a connection that nobody has greeted yet. Raises RelayUnreachable (step dns or connect)."""
-    loop = asyncio.get_running_loop()
+    """Return a connection that nobody has greeted yet. Raises RelayUnreachable (step dns or connect).
+
+    With `may_reach` the connection goes to an address that was allowed; raises OutOfReach if there is none.
+    """
     async with _step("connect", timeouts.connect, relay):
-        _, connection = await loop.create_connection(
-            lambda: Connection(owner, timeouts), relay.host, relay.port
+        hosts = [relay.host] if relay.may_reach is None else await addresses_of(relay)
+        return await _first_of(hosts, relay, owner, timeouts)
+
+
+async def addresses_of(relay: Relay) -> list[str]:
+    """Return the addresses that the relay's host name stands for and that may be connected to.
+
+    Raises OutOfReach if none of them may, OSError or UnicodeError for a name that cannot be resolved.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.run_in_executor(_NAMES, _looked_up, relay.host, relay.port)
+    addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+    may_reach = relay.may_reach
+    if may_reach is None:
+        return addresses
+    allowed = await loop.run_in_executor(
+        _NAMES, lambda: [address for address in addresses if may_reach(address, relay.port)]
+    )
+    if not allowed:
+        raise OutOfReach(
+            f"{relay.host}:{relay.port} is in a network that only an operator can open to outgoing servers, or "
+            "where Postroom or its shared relay is. Nothing was connected to. Name a server in the open "
+            "internet, or ask an operator (POSTROOM_PRIVATE_NETWORKS).",
+            step="connect",
+            is_permanent=True,
         )
-    return connection
+    return allowed
+
+
+def _looked_up(host: str, port: int) -> list[Any]:
+    """Runs in a thread, as long as a name server takes."""
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+async def _first_of(hosts: list[str], relay: Relay, owner: Owner, timeouts: Timeouts) -> Connection:
+    """Connect to the first that answers. Raises OSError for the last one if none does."""
+    loop = asyncio.get_running_loop()
+    for host in hosts[:-1]:
+        try:
+            return (await loop.create_connection(lambda: Connection(owner, timeouts), host, relay.port))[1]
+        except OSError:
+            continue  # the next one may answer
+    return (await loop.create_connection(lambda: Connection(owner, timeouts), hosts[-1], relay.port))[1]
 
 
 class Opening:
@@ -156,8 +202,8 @@ class Opening:
                 step="auth",
                 is_permanent=True,
             )
-        bearer = await asyncio.to_thread(token)
-        said = b"user=%b\x01auth=Bearer %b\x01\x01" % (self.relay.user.encode(), bearer.encode())
+        bearer = await fetched(token)
+        said = b"user=%b\x01auth=Bearer %b\x01\x01" % (self.relay.user.encode(), bearer)
         command = b"AUTH XOAUTH2 %b\r\n" % base64.b64encode(said)
         code, _ = await self.ask("auth", command, wants=(235, 334))
         if code == 334:

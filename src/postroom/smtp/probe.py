@@ -15,9 +15,9 @@ from enum import StrEnum
 from cryptography import x509
 
 from postroom.smtp.connection import Connection
-from postroom.smtp.errors import RelayUnreachable
+from postroom.smtp.errors import NoToken, OutOfReach, RelayUnreachable
 from postroom.smtp.mail import MailObject, Settled
-from postroom.smtp.opening import NO_SUCH_HOST, Opening, connected
+from postroom.smtp.opening import NO_SUCH_HOST, Opening, addresses_of, connected
 from postroom.smtp.relay import Relay, Security, Timeouts
 from postroom.wire.characters import one_line
 from postroom.wire.reply import Reply
@@ -62,6 +62,7 @@ class Cause(StrEnum):
     NO_NAME_SERVER = "no_name_server"
     CONNECTION_REFUSED = "connection_refused"
     NO_ROUTE = "no_route"
+    OUT_OF_REACH = "out_of_reach"
     TIMED_OUT = "timed_out"
     HUNG_UP = "hung_up"
     NETWORK = "network"
@@ -213,13 +214,11 @@ class _Probing:
         """Resolve the host name as connecting does."""
         if not self.relay.host:
             return _failed(ProbeStep.DNS, Cause.UNKNOWN_HOST)
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.timeouts.connect):
-                found = await loop.getaddrinfo(self.relay.host, self.relay.port, type=socket.SOCK_STREAM)
+                addresses = tuple(await addresses_of(self.relay))
         except (OSError, UnicodeError) as error:  # UnicodeError: no host can be called this
             return _failed(ProbeStep.DNS, _cause_of_dns(error), getattr(error, "strerror", "") or "")
-        addresses = tuple(dict.fromkeys(str(address[4][0]) for address in found))
         return Probed(ProbeStep.DNS, ProbeState.OK, said=", ".join(addresses), addresses=addresses)
 
     async def connect(self) -> Probed:
@@ -260,9 +259,12 @@ class _Probing:
 
     def _look_at_certificate(self) -> Probed:
         tls = self._open.connection.transport.get_extra_info("ssl_object")
-        shown = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True))
-        names = shown.subject.rfc4514_string(), shown.issuer.rfc4514_string()
-        certificate = Certificate(*names, shown.not_valid_after_utc, tls.version() or "")
+        try:
+            shown = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True))
+            names = shown.subject.rfc4514_string(), shown.issuer.rfc4514_string()
+            certificate = Certificate(*names, shown.not_valid_after_utc, tls.version() or "")
+        except Exception as error:  # whoever shows one that nobody can read may have written anything into it
+            return Probed(ProbeStep.TLS, ProbeState.WARNING, Cause.UNCHECKED, type(error).__name__)
         cause = self._objection_to(certificate)
         state = ProbeState.WARNING if cause else ProbeState.OK
         return Probed(ProbeStep.TLS, state, cause, certificate.subject, certificate=certificate)
@@ -278,15 +280,12 @@ class _Probing:
             return Probed(ProbeStep.AUTH, ProbeState.SKIPPED, Cause.NOT_ASKED_FOR)
         try:
             await self._open.auth()
+        except NoToken as failure:
+            return _failed(ProbeStep.AUTH, Cause.NO_TOKEN, str(failure))
         except RelayUnreachable as failure:
             if token is None or cause_of(ProbeStep.AUTH, failure) is not Cause.WRONG_PASSWORD:
                 raise
             return _failed(ProbeStep.AUTH, Cause.TOKEN_REFUSED, _words_of(failure))
-        except Exception as error:
-            if token is None:
-                raise
-            # Whatever fetching a token may raise: a network's, a provider's or a library's own error.
-            return _failed(ProbeStep.AUTH, Cause.NO_TOKEN, type(error).__name__)
         if not self._open.connection.is_tls:
             return Probed(ProbeStep.AUTH, ProbeState.WARNING, Cause.IN_CLEAR)
         return Probed(ProbeStep.AUTH, ProbeState.OK)
@@ -342,6 +341,8 @@ def _words_of(failure: RelayUnreachable) -> str:
 
 def cause_of(step: ProbeStep, failure: RelayUnreachable) -> Cause:
     """Why a step failed, told from the reply, else from the error behind the failure."""
+    if isinstance(failure, OutOfReach):
+        return Cause.OUT_OF_REACH
     if failure.reply is not None:
         return _cause_of_reply(step, failure.reply)
     error = failure.__cause__

@@ -58,7 +58,8 @@ class Relay:
     the password is not used; it may block, and raises RelayUnreachable or any error of its own.
     `client_certificate` and `client_key` are PEM texts that we show during the TLS handshake; the key may
     stand in the certificate's text. `tls_context` replaces the default context (system certificates);
-    `verify_certificate=False` accepts any certificate and any host name.
+    `verify_certificate=False` accepts any certificate and any host name. `may_reach` says of an address and a
+    port whether they may be connected to (it may block); None: wherever the host name leads.
     """
 
     host: str
@@ -72,6 +73,7 @@ class Relay:
     client_certificate: str = field(default="", repr=False)
     client_key: str = field(default="", repr=False)
     token: Callable[[], str] | None = field(default=None, repr=False)
+    may_reach: Callable[[str, int], bool] | None = field(default=None, repr=False)
 
     @classmethod
     def from_url(cls, url: str, *, helo: str = "localhost") -> Relay:

@@ -24,6 +24,15 @@ def one_line(text: str) -> str:
     return _SPACES_AND_FORBIDDEN.sub(" ", text).strip(" ")
 
 
+def shortened(text: str, octets: int = 500) -> str:
+    """Make foreign text one line of at most so many octets in UTF-8; one that was longer ends in "…"."""
+    line = one_line(text)
+    written = line.encode("utf-8")
+    if len(written) <= octets:
+        return line
+    return f"{written[: octets - 3].decode('utf-8', 'ignore')}…"
+
+
 def visible(text: str) -> str:
     """Replace each control character of a foreign line by U+FFFD, a tab by a space; nothing else changes."""
     if text.isascii() and text.isprintable():
