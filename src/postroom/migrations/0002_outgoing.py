@@ -91,6 +91,7 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ("decided_at", models.DateTimeField(null=True)),
                 ("granted_limit", models.PositiveIntegerField(null=True)),
+                ("answer", models.TextField(blank=True)),
             ],
         ),
         migrations.CreateModel(
@@ -178,6 +179,11 @@ class Migration(migrations.Migration):
             model_name="installation",
             name="capture_to",
             field=models.CharField(blank=True, db_default="", default="", max_length=254),
+        ),
+        migrations.AddField(
+            model_name="lane",
+            name="has_foreign_from",
+            field=models.BooleanField(db_default=False, default=False),
         ),
         migrations.AddField(
             model_name="lane",

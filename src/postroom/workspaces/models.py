@@ -258,7 +258,8 @@ class DkimKey(models.Model):
 class LimitRequest(models.Model):
     """A member asks for a higher daily limit; an operator grants it or not.
 
-    `factors` are those the decision rests on, as they were when it was asked.
+    `factors` are those the decision rests on, as they were when it was asked; `answer` is what the operator
+    had to say to it.
     """
 
     classified = Classified(
@@ -267,7 +268,7 @@ class LimitRequest(models.Model):
             "id", "workspace", "member", "wanted_limit", "factors", "recommended_limit", "created_at",
             "decided_at", "decided_by", "granted_limit",
         ),
-        content=("reason",),
+        content=("reason", "answer"),
     )  # fmt: skip
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="limit_requests")
     member = models.ForeignKey(Member, models.SET_NULL, null=True, related_name="+")
@@ -279,6 +280,7 @@ class LimitRequest(models.Model):
     decided_at = models.DateTimeField(null=True)
     decided_by = models.ForeignKey(Member, models.SET_NULL, null=True, related_name="+")
     granted_limit = models.PositiveIntegerField(null=True)
+    answer = models.TextField(blank=True)
 
     class Meta:
         constraints = [
