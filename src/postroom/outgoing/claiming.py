@@ -28,7 +28,7 @@ LEASE_SECONDS = (
     1800  # longer than any answer may take (RFC 5321 §4.5.3.2), since a live worker is never disturbed
 )
 _LEASE = timedelta(seconds=LEASE_SECONDS)
-LONGEST_CLAIM = 500
+LONGEST_CLAIM = 1000
 CLAIM_OCTETS = 64 * 1024 * 1024
 
 
@@ -148,25 +148,34 @@ def share_out(lanes: Sequence[Waiting], limit: int, after_lane_id: int = 0) -> l
     return _evenly(urgent, limit - for_bulk, after_lane_id) + _evenly(bulk, for_bulk, after_lane_id)
 
 
-def release(lease: str, email_ids: Sequence[int], *, is_shown: bool = False) -> None:
-    """Give Emails back untouched, and the places that limits kept for them: due as they were.
+def release(lease: str, emails: Sequence[Claimed], *, is_shown: bool = False) -> None:
+    """Give Emails back untouched, and the places that limits kept for them when they were claimed.
 
-    `is_shown` puts them on the queue page.
+    They are due as they were. `is_shown` puts them on the queue page.
     """
-    if not email_ids:
+    if not emails:
         return
     shown = {"is_listed": True} if is_shown else {}
     with transaction.atomic():
-        ours = Email.objects.filter(pk__in=email_ids, lease=lease)
-        places = _places(ours)
+        ours = Email.objects.filter(pk__in=[email.email_id for email in emails], lease=lease)
+        ids = set(ours.select_for_update().order_by("pk").values_list("pk", flat=True))
         ours.update(lease="", leased_until=None, quota_day=None, **shown)
-        allowances.give_back(places)
+        # Not what their lanes say now: another server may carry them since.
+        allowances.give_back(email.place for email in emails if email.email_id in ids)
 
 
-def _places(emails: EmailQuerySet) -> list[Place]:
-    """What limits counted of these Emails; they are locked until the transaction ends."""
-    email_ids = list(emails.select_for_update().order_by("pk").values_list("pk", flat=True))
-    return [email.place for email in _values(email_ids)]
+def renew(lease: str) -> None:
+    """Let a lease last as long as if everything under it had been claimed just now."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {now_sql()}", [])
+        until = aware(cursor.fetchone()[0])
+    assert until is not None
+    Email.objects.filter(lease=lease).exclude(lease="").update(leased_until=until + _LEASE)
+
+
+def lease_seconds() -> float:
+    """How long a lease lasts from when it was taken or renewed."""
+    return _LEASE.total_seconds()
 
 
 def held_under(lease: str) -> list[Claimed]:
@@ -233,7 +242,7 @@ def _fitting(emails: list[Claimed], lease: str) -> list[Claimed]:
     for index, email in enumerate(emails):
         sizes[email.rendition_id] = email.size or 0
         if index and sum(sizes.values()) > CLAIM_OCTETS:
-            release(lease, [each.email_id for each in emails[index:]])
+            release(lease, emails[index:])
             return emails[:index]
     return emails
 
