@@ -231,6 +231,16 @@ def test_what_is_stranded_at_an_archived_server_is_refused_with_the_remedy(peopl
     assert Email.objects.get(pk=failing.pk).state == "failed"
 
 
+def test_one_stranded_email_does_not_keep_the_others_of_a_bulk_retry(people: Cast) -> None:
+    mine = server(people, "ana@demo.example")
+    stranded, well = failed(say(people)), failed(hand_over(people, "x@elsewhere.example"))
+    MailServer.objects.filter(pk=mine.pk).update(is_active=False)
+    done = retrying.retry_what_can([*stranded, *well], people.olga)
+    assert done.count == len(well) == Email.objects.filter(state="outgoing").count()
+    assert list(done.left) == stranded
+    assert "Acme, which is archived" in done.left[stranded[0]]
+
+
 def test_what_an_equal_server_can_send_leaves_an_archived_one(people: Cast) -> None:
     old = server(people, "demo.postroom.localhost")
     message = say(people)

@@ -8,7 +8,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from postroom.conversations.models import Message, Notification
-from postroom.outgoing.models import Attempt, Email, FailureKind, Lane, State
+from postroom.outgoing.models import Attempt, Email, FailureKind, Lane, MailServer, Rendition, State
+from postroom.outgoing.relays import lane_of
 from postroom.web.email_rows import EmailRow
 from postroom.web.next_steps import NextStep, next_step
 from tests.people import Cast
@@ -215,3 +216,17 @@ def test_a_page_of_the_queue_costs_the_same_however_many_rows(
         waiting(people)
     with django_assert_max_num_queries(18):  # type: ignore[operator]
         as_ana.get("/emails")
+
+
+def test_a_bulk_retry_names_what_no_server_can_send_and_sends_the_rest(people: Cast, as_ana: Client) -> None:
+    """The archived server is named, with the remedy."""
+    stranded, well = failed(people), failed(people)
+    archived = MailServer.objects.create(workspace=people.workspace, name="Acme", is_active=False)
+    Email.objects.filter(pk=stranded.pk).update(lane=lane_of(people.workspace, "urgent", archived))
+    Rendition.objects.filter(emails=stranded).update(from_addr_spec="ana@elsewhere.example")
+    answer = as_ana.post(reverse("emails_retry"), {"ids": [stranded.pk, well.pk]}, follow=True)
+    said_so = [str(message) for message in answer.context["messages"]]
+    assert said_so[0] == "1 email will be tried again."
+    assert said_so[1].startswith("1 email stays as it is. This mail was written for the outgoing server Acme")
+    assert Email.objects.get(pk=well.pk).state == State.OUTGOING
+    assert Email.objects.get(pk=stranded.pk).state == State.FAILED

@@ -20,14 +20,23 @@ STATES = ("outgoing", "sent", "failed", "cancelled")
 
 @dataclass(frozen=True, slots=True)
 class CountShape:
-    """How many emails were changed."""
+    """How many emails were changed. `left` names those that this could not help, and why."""
 
     count: int
+@dataclass(frozen=True, slots=True)
+class LeftShape:
+    """An email that stays as it is, and what to do about it."""
+
+    id: str
+    why: str
+
+
 
 
 @app.command("list", epilog="Example: postroom queue list --state failed --json")
 def list_emails(
     *,
+    left: list[LeftShape]
     state: Annotated[str, typer.Option(help=f"One of {', '.join(STATES)}.")] = "",
     search: Annotated[str, typer.Option(help="Only those whose address or subject has this in it.")] = "",
     captured: Annotated[bool, typer.Option("--captured", help="Only what capture mode kept in.")] = False,
@@ -72,7 +81,10 @@ def _next_step(email: EmailShape) -> str:
 
 @app.command("retry", epilog="Example: postroom queue retry em_12 em_13")
 def retry(ids: Ids, workspace: InWorkspace = "", as_json: AsJson = False) -> None:
-    """Put emails in Delivery Failed or Cancelled back into Outgoing."""
+    """Put emails in Delivery Failed or Cancelled back into Outgoing.
+
+    Those that no server can send any more stay as they are and are named; the others leave.
+    """
     _change("retry", ids, workspace, as_json=as_json)
 
 
@@ -98,13 +110,21 @@ def _change(verb: str, ids: Sequence[str], slug: str, *, as_json: bool) -> None:
     from postroom.outgoing.models import Email
 
     by = member_acting(workspace_of(slug))
-    flow: Callable[..., int] = getattr(retrying, verb)
-    count = flow(Email.objects.for_member(by).filter(pk__in=numbers), by)
-    if count == 0:
+    chosen = Email.objects.for_member(by).filter(pk__in=numbers)
+    if verb == "cancel":
+        done = retrying.Retried(retrying.cancel(chosen, by), {})
+    else:
+        flow: Callable[..., retrying.Retried] = getattr(retrying, f"{verb}_what_can")
+        done = flow(chosen, by)
+    count, left = done.count, [LeftShape(f"em_{pk}", why) for pk, why in sorted(done.left.items())]
+    if count == 0 and not left:
         raise Stopped(
             "None of these emails can be changed so. Look at their state with `postroom queue list`."
         )
-    print_one(CountShape(count), f"{count} of {len(numbers)} changed.", as_json=as_json)
+    said = [f"{count} of {len(numbers)} changed.", *(f"{one.id} stays as it is: {one.why}" for one in left)]
+    print_one(CountShape(count, left), "\n".join(said), as_json=as_json)
+    if count == 0:
+        raise typer.Exit(1)
 
 
 def _number(text: str) -> int:

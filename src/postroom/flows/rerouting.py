@@ -56,6 +56,18 @@ def _moves(emails: EmailQuerySet) -> Iterator[tuple[_Alike, MailServer]]:
             if route.server.pk != alike.lane.server_id:
                 yield alike, route.server
         elif not alike.lane.server.is_active:
+def stranded(group: EmailQuerySet) -> dict[int, str]:
+    """Which of a group could only leave over a server that is archived, by id, with what to do about it."""
+    found: dict[int, str] = {}
+    for alike in _alike(group.filter(lane__server__is_active=False)):
+        same = group.filter(message=alike.message, rendition=alike.rendition, lane=alike.lane)
+        try:
+            list(_moves(same))
+        except RequestRefused as refusal:
+            found |= dict.fromkeys(same.values_list("pk", flat=True), str(refusal))
+    return found
+
+
             raise RequestRefused(
                 _(
                     "This mail was written for the outgoing server %(server)s, which is archived, and no "

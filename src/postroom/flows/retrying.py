@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from django.db import transaction
 from django.utils import timezone
@@ -28,6 +29,24 @@ GROUP = 500
 Emails = EmailQuerySet | Iterable[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """How many Emails leave again, and why others do not: a sentence with its remedy by the Email's id."""
+
+    count: int
+    left: Mapping[int, str]
+
+
+def retry_what_can(emails: Emails, by: Member) -> Retried:
+    """Send Emails again that are in Delivery Failed or Cancelled, but those stranded at archived servers."""
+    count, left = 0, dict[int, str]()
+    for group in _groups(_of_workspace(emails, by).retryable()):
+        stranded = rerouting.stranded(group)
+        left |= stranded
+        count += _send_again(group.exclude(pk__in=list(stranded)), by, EventKind.RETRIED)
+    return Retried(count, left)
+
+
 def retry(emails: Emails, by: Member) -> int:
     """Send Emails again that are in Delivery Failed or Cancelled; others are passed over. Return how many.
 
@@ -40,14 +59,27 @@ def retry(emails: Emails, by: Member) -> int:
 
 
 def send_now(emails: Emails, by: Member) -> int:
-    """Let Outgoing Emails leave at once, even from a lane that waits for its server. Return how many."""
-    count = 0
-    for group in _groups(_of_workspace(emails, by).waiting()):
+    """Let Outgoing Emails leave at once, even from a lane that waits for its server. Return how many.
+
+    What a pause or a limit keeps in is passed over, because no hurry helps there. Raises RequestRefused,
+    and then nothing was changed, if that is all that was asked for: with the reason and what helps.
+    """
+    done = send_now_what_can(emails, by)
+    if done.left and not done.count:
+        raise RequestRefused(next(iter(done.left.values())))
+    return done.count
+
+
+def send_now_what_can(emails: Emails, by: Member) -> Retried:
+    """As `send_now`, but what a pause or a limit keeps in is named with the reason; nothing is refused."""
+    count, chosen = 0, _of_workspace(emails, by).waiting()
+    left = hurrying.kept(chosen)
+    for group in _groups(chosen.exclude(pk__in=list(left))):
         group.update(due_at=timezone.now(), is_listed=True)
         holds.reopen_lanes(list(group.values_list("lane_id", flat=True).distinct()))
         count += _note_all(group, by, EventKind.SENT_NOW)
         _wake(group)
-    return count
+    return Retried(count, left)
 
 
 def cancel(emails: Emails, by: Member) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +14,14 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from postroom.flows import retrying
+from postroom.flows.retrying import Retried
 from postroom.outgoing.models import Email
+from postroom.outgoing.queue import EmailQuerySet
 from postroom.web import email_rows
 from postroom.web.backward import back_of
 from postroom.web.forms import ChosenForm
 from postroom.web.membership import MemberRequest, for_members
 from postroom.workspaces.models import Member
-from postroom.workspaces.refusals import RequestRefused
 
 
 @require_safe
@@ -38,35 +40,46 @@ def email_list(request: MemberRequest) -> HttpResponse:
 @for_members
 def retry(request: MemberRequest) -> HttpResponse:
     """Retry what failed or was cancelled."""
-    return _act(request, retrying.retry, _retried)
+    return _act(request, retrying.retry_what_can, _retried)
 
 
 @require_POST
 @for_members
 def send_now(request: MemberRequest) -> HttpResponse:
     """Send what waits without further waiting."""
-    return _act(request, retrying.send_now, _hurried)
+    return _act(request, retrying.send_now_what_can, _hurried)
 
 
 @require_POST
 @for_members
 def cancel(request: MemberRequest) -> HttpResponse:
     """Cancel what waits."""
-    return _act(request, retrying.cancel, _cancelled)
+    return _act(request, _call_off, _cancelled)
 
 
 def _act(
-    request: MemberRequest, act: Callable[[Any, Member], int], words: Callable[[int], str]
+    request: MemberRequest, act: Callable[[EmailQuerySet, Member], Retried], words: Callable[[int], str]
 ) -> HttpResponse:
     form = ChosenForm(request.POST)
     chosen = form.chosen if form.is_valid() else []
     mine = Email.objects.for_member(request.member).filter(pk__in=chosen)
-    try:
-        count = act(mine, request.member) if chosen else 0
-        _say(request, words(count) if count else "", left=len(set(chosen)) - count)
-    except RequestRefused as refusal:
-        messages.error(request, str(refusal))
+    done = act(mine, request.member) if chosen else Retried(0, {})
+    left = len(set(chosen)) - done.count - len(done.left)
+    if done.count or left or not chosen:
+        _say(request, words(done.count) if done.count else "", left=left)
+    for why, count in Counter(done.left.values()).items():
+        messages.error(request, f"{_stranded(count)} {why}")
     return redirect(back_of(request) or "emails")
+
+
+def _call_off(mine: EmailQuerySet, by: Member) -> Retried:
+    return Retried(retrying.cancel(mine, by), {})
+
+
+def _stranded(count: int) -> str:
+    return ngettext("%(count)d email stays as it is.", "%(count)d emails stay as they are.", count) % {
+        "count": count
+    }
 
 
 def _say(request: MemberRequest, changed: str, *, left: int) -> None:
