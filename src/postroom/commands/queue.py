@@ -19,11 +19,6 @@ STATES = ("outgoing", "sent", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
-class CountShape:
-    """How many emails were changed. `left` names those that this could not help, and why."""
-
-    count: int
-@dataclass(frozen=True, slots=True)
 class LeftShape:
     """An email that stays as it is, and what to do about it."""
 
@@ -31,12 +26,17 @@ class LeftShape:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class CountShape:
+    """How many emails were changed. `left` names those that this could not help, and why."""
+
+    count: int
+    left: list[LeftShape]
 
 
 @app.command("list", epilog="Example: postroom queue list --state failed --json")
 def list_emails(
     *,
-    left: list[LeftShape]
     state: Annotated[str, typer.Option(help=f"One of {', '.join(STATES)}.")] = "",
     search: Annotated[str, typer.Option(help="Only those whose address or subject has this in it.")] = "",
     captured: Annotated[bool, typer.Option("--captured", help="Only what capture mode kept in.")] = False,

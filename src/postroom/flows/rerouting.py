@@ -47,15 +47,6 @@ def refuse_stranded(emails: EmailQuerySet) -> None:
         continue
 
 
-def _moves(emails: EmailQuerySet) -> Iterator[tuple[_Alike, MailServer]]:
-    """What is to be moved, and to which server. Raises RequestRefused for what is stranded."""
-    ways = _Ways()
-    for alike in _alike(emails):
-        route = ways.of(alike)
-        if route is not None and _is_the_same(route, alike.rendition):
-            if route.server.pk != alike.lane.server_id:
-                yield alike, route.server
-        elif not alike.lane.server.is_active:
 def stranded(group: EmailQuerySet) -> dict[int, str]:
     """Which of a group could only leave over a server that is archived, by id, with what to do about it."""
     found: dict[int, str] = {}
@@ -68,6 +59,15 @@ def stranded(group: EmailQuerySet) -> dict[int, str]:
     return found
 
 
+def _moves(emails: EmailQuerySet) -> Iterator[tuple[_Alike, MailServer]]:
+    """What is to be moved, and to which server. Raises RequestRefused for what is stranded."""
+    ways = _Ways()
+    for alike in _alike(emails):
+        route = ways.of(alike)
+        if route is not None and _is_the_same(route, alike.rendition):
+            if route.server.pk != alike.lane.server_id:
+                yield alike, route.server
+        elif not alike.lane.server.is_active:
             raise RequestRefused(
                 _(
                     "This mail was written for the outgoing server %(server)s, which is archived, and no "

@@ -14,7 +14,7 @@ from postroom.conversations.models import Address, Contact, Message, Notificatio
 from postroom.conversations.recipients import own_addresses
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
-from postroom.flows import rerouting
+from postroom.flows import hurrying, rerouting
 from postroom.outgoing import holds, tallies
 from postroom.outgoing.capturing import SECRET_LAYOUT
 from postroom.outgoing.models import Email, MailServer, Rendition, State, Tally

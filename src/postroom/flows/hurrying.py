@@ -1,0 +1,46 @@
+"""Which mail Send Now cannot hurry, and the words that say why and what helps."""
+
+from __future__ import annotations
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from postroom.diagnostics.wording import why_lane_held
+from postroom.outgoing import allowances
+from postroom.outgoing.expecting import is_limited
+from postroom.outgoing.models import Lane
+from postroom.outgoing.queue import EmailQuerySet
+from postroom.outgoing.relays import SECRETS
+
+
+def kept(emails: EmailQuerySet) -> dict[int, str]:
+    """Those of these Emails that a pause or a limit keeps in at this moment, by id, with why and what helps."""
+    why = {lane.pk: why_kept(lane) for lane in _kept_lanes(emails)}
+    rows = emails.filter(lane__in=why).order_by("pk").values_list("pk", "lane_id")
+    return {pk: why[lane_id] for pk, lane_id in rows}
+
+
+def _kept_lanes(emails: EmailQuerySet) -> list[Lane]:
+    secrets = [f"{of}__{secret}" for of in ("server", "via") for secret in SECRETS]
+    lanes = Lane.objects.filter(pk__in=emails.order_by().values("lane_id")).defer(*secrets)
+    now = timezone.now()
+    rows = lanes.select_related("workspace", "server", "via").order_by("pk")
+    return [lane for lane in rows if lane.is_paused or is_limited(lane, now)]
+
+
+def why_kept(lane: Lane) -> str:
+    """Why nothing of a lane that a pause or a limit holds can be sent now, and what to do."""
+    if lane.is_paused or lane.held_until is None:
+        return _("Send Now does not help: its lane is paused. Resume it first.")
+    at = f"{timezone.localtime(lane.held_until):%Y-%m-%d %H:%M}"
+    if lane.held_because in allowances.DAILY_HOLDS:
+        words = _(
+            "Send Now does not help: %(reason)s until %(time)s. It leaves by itself then, in its turn. To send "
+            "sooner, ask for a higher limit under Plan and limit, or send over a server of your own."
+        )
+    else:
+        words = _(
+            "Send Now does not help: %(reason)s, and more only from %(time)s on. It leaves by itself, in its turn. "
+            "An administrator sets the figures under Outgoing Servers."
+        )
+    return words % {"reason": why_lane_held(lane), "time": at}
