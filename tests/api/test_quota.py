@@ -87,8 +87,15 @@ def test_asking_for_no_more_is_refused(admin: Program, wanted: object) -> None:
     assert not LimitRequest.objects.exists()
 
 
-def test_an_ordinary_member_cannot_ask(program: Program) -> None:
-    assert shape(program.post("/quota/requests", {"wanted": 500}), 422)["code"] == "refused"
+def test_an_ordinary_member_can_neither_ask_nor_withdraw(program: Program) -> None:
+    assert shape(program.post("/quota/requests", {"wanted": 500, "reason": "x"}), 422)["code"] == "refused"
+    assert shape(program.ask("delete", "/quota/requests/open"), 422)["code"] == "refused"
+
+
+def test_a_request_is_withdrawn(admin: Program) -> None:
+    admin.post("/quota/requests", {"wanted": 500, "reason": "Invoices."})
+    assert shape(admin.ask("delete", "/quota/requests/open"))["request"] is None
+    assert shape(admin.ask("delete", "/quota/requests/open"), 422)["code"] == "refused"
 
 
 @pytest.mark.parametrize(
@@ -153,11 +160,11 @@ def test_a_workspace_that_does_not_exist_is_not_found(admin: Program) -> None:
 
 @pytest.mark.parametrize(("granted", "limit", "state"), [(450, 450, "granted"), (None, None, "declined")])
 def test_an_operator_decides(admin: Program, granted: int | None, limit: int | None, state: str) -> None:
-    admin.post("/quota/requests", {"wanted": 500})
-    decided = shape(admin.post(f"{MINE}/decision", {"granted": granted}))
+    admin.post("/quota/requests", {"wanted": 500, "reason": "Invoices."})
+    decided = shape(admin.post(f"{MINE}/decision", {"granted": granted, "answer": "Bounces fell."}))
     assert (decided["own_limit"], decided["quota"]["request"]) == (limit, None)
     [request] = shape(admin.get("/quota/requests"))["data"]
-    assert (request["state"], request["granted"]) == (state, granted)
+    assert (request["state"], request["granted"], request["answer"]) == (state, granted, "Bounces fell.")
     assert shape(admin.post(f"{MINE}/decision", {"granted": granted}), 422)["code"] == "refused"
 
 

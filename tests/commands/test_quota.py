@@ -88,11 +88,22 @@ def test_requests_of_all_workspaces_are_listed_and_decided(postroom: Postroom, p
     granted = postroom("quota", "grant", "next", "450", "--json")
     assert fits(granted, "quota grant")
     assert granted.json["granted"] == 450
-    assert fits(postroom("quota", "decline", "demo", "--json"), "quota decline")
+    declined = postroom("quota", "decline", "demo", "--answer", "Too many bounces.", "--json")
+    assert fits(declined, "quota decline")
+    assert declined.json["answer"] == "Too many bounces."
     assert postroom("quota", "requests", "--json").json["data"] == []
     states = [each["state"] for each in postroom("quota", "requests", "--all", "--json").json["data"]]
     assert states == ["declined", "granted"]
     assert set(Workspace.objects.values_list("slug", "daily_limit")) == {("demo", None), ("next", 450)}
+
+
+def test_a_request_is_withdrawn(postroom: Postroom, people: Cast) -> None:
+    Workspace.objects.update(plan=Plan.PAID)
+    people.workspace.refresh_from_db()
+    limit_requests.ask(people.workspace, 500, "More", by=people.olga)
+    assert fits(postroom("quota", "withdraw", "demo", "--json"), "quota withdraw")
+    assert not LimitRequest.objects.exists()
+    assert "No request is open" in postroom("quota", "withdraw", "demo").err
 
 
 def test_what_is_not_open_cannot_be_decided(postroom: Postroom, people: Cast) -> None:

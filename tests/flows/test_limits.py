@@ -49,11 +49,11 @@ def test_usage_says_what_is_left_what_is_kept_and_what_waits(people: Cast) -> No
     due(people, 12, Stream.BULK)
     take()
     take()
-    assert usage(people) == limits.Usage(10, 8, 2, RESET, True, False, 4, 2)
+    assert usage(people) == limits.Usage(10, 8, 2, RESET, True, False, 4, 2, RESET)
     due(people, 5, name="urgent")
     take()
     take()
-    assert usage(people) == limits.Usage(10, 10, 0, RESET, True, True, 7, 2)
+    assert usage(people) == limits.Usage(10, 10, 0, RESET, True, True, 7, 2, RESET)
     assert usage(people, RESET) == limits.Usage(10, 0, 10, RESET + timedelta(days=1), False, False, 0, 2)
 
 
@@ -240,6 +240,27 @@ def test_at_most_one_request_is_open(people: Cast) -> None:
     assert ask(people, 600).wanted_limit == 600
 
 
+def test_a_request_is_withdrawn_and_asked_anew(people: Cast) -> None:
+    """As long as nobody has decided."""
+    limit(people.workspace, 50)
+    request = ask(people)
+    with pytest.raises(RequestRefused, match="Only an administrator"):
+        limit_requests.withdraw(people.workspace, by=people.ana)
+    limit_requests.withdraw(people.workspace, by=people.olga)
+    assert Event.objects.get(kind="limit.withdrawn").detail["wanted"] == 500
+    with pytest.raises(RequestRefused, match="withdrawn already"):
+        limit_requests.grant(request, 400, by=people.olga)
+    with pytest.raises(RequestRefused, match="No request is open"):
+        limit_requests.withdraw(people.workspace, by=people.olga)
+    assert ask(people, 600).wanted_limit == 600
+
+
+def test_a_request_without_a_reason_is_refused(people: Cast) -> None:
+    limit(people.workspace, 50)
+    with pytest.raises(RequestRefused, match="Say why"):
+        limit_requests.ask(people.workspace, 500, " \n", by=people.olga)
+
+
 def test_a_grant_sets_the_limit_and_tells_who_asked(people: Cast) -> None:
     limit(people.workspace, 50)
     request = ask(people)
@@ -248,7 +269,7 @@ def test_a_grant_sets_the_limit_and_tells_who_asked(people: Cast) -> None:
     request.refresh_from_db()
     assert (request.granted_limit, request.decided_by) == (400, people.olga)
     assert request.decided_at is not None
-    assert notices("limit_granted") == [people.olga]
+    assert notices("granted:400") == [people.olga]
     assert {"limit.set", "limit.granted"} <= set(Event.objects.values_list("kind", flat=True))
 
 
@@ -258,7 +279,7 @@ def test_what_was_declined_changes_nothing_and_is_told(people: Cast) -> None:
     limit_requests.decline(request, by=people.olga)
     assert plans.limit_of(Workspace.objects.get(pk=people.workspace.pk)) == 50
     assert notices("limit_declined") == [people.olga]
-    with pytest.raises(RequestRefused, match="decided already"):
+    with pytest.raises(RequestRefused, match="decided or withdrawn already"):
         limit_requests.grant(request, 400, by=people.olga)
 
 

@@ -348,12 +348,13 @@ def test_a_request_is_decided_and_whoever_asked_is_told(
 ) -> None:
     """In their inbox, and on the page where they asked."""
     request = limit_requests.ask(neighbours.workspace, 500, "More", by=neighbours.olga)
-    fields = {"request": str(request.pk), "decision": decision, "granted": "450"}
+    fields = {"request": str(request.pk), "decision": decision, "granted": "450", "answer": "Bounces fell."}
     as_olga.post(reverse("operator_decide", args=["neighbour"]), fields)
     neighbours.workspace.refresh_from_db()
     assert neighbours.workspace.daily_limit == limit
     theirs = browse(neighbours.olga)
     assert state in page(theirs, "limit")
+    assert "Bounces fell." in page(theirs, "limit")
     assert "The higher daily limit you asked for was" in page(theirs, "inbox")
     assert Notification.objects.filter(member=people.olga, reason=limit_requests.ASKED).exists()
     assert "A workspace asks for a higher daily limit." in page(as_olga, "inbox")
@@ -369,6 +370,16 @@ def test_a_request_that_was_decided_meanwhile_is_not_decided_again(people: Cast,
     assert "This request has been decided meanwhile." in answer.content.decode()
     people.workspace.refresh_from_db()
     assert people.workspace.daily_limit is None
+
+
+def test_a_request_is_withdrawn_on_the_page(people: Cast, as_olga: Client, as_ana: Client) -> None:
+    """By an administrator."""
+    asked(people)
+    assert as_ana.post(reverse("withdraw_limit")).status_code == 404
+    assert "Withdraw the request" in page(as_olga, "limit")
+    as_olga.post(reverse("withdraw_limit"))
+    assert not LimitRequest.objects.exists()
+    assert "Ask for it" in page(as_olga, "limit")
 
 
 def test_granting_needs_a_figure(people: Cast, as_olga: Client) -> None:
@@ -424,7 +435,7 @@ def test_urgent_mail_is_before_bulk_mail(people: Cast) -> None:
 
 def test_more_than_can_be_counted_is_said_so(people: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cost of a page does not grow with the queue."""
-    monkeypatch.setattr("postroom.web.queue_places.LOOKED_AT", 2)
+    monkeypatch.setattr("postroom.outgoing.expecting.LOOKED_AT", 2)
     emails = [said(people, str(number)).emails.get() for number in range(4)]
     hold(people)
     found = count_before(Email.objects.select_related("lane"))

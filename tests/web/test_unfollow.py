@@ -38,9 +38,13 @@ def test_the_page_asks_first_and_then_unfollows(people: Cast, as_ana: Client) ->
     page = reverse("unfollow", args=[people.record.pk])
     assert as_ana.get(page).status_code == 200
     assert follows(people)
-    assert as_ana.post(page).headers["Location"] == reverse("record", args=[people.record.pk])
+    assert b"you will no longer be told" in as_ana.get(page).content
+    assert as_ana.post(page).headers["Location"] == page
     assert not follows(people)
     assert b"You do not follow" in as_ana.get(page).content
+    assert b"Follow again" in as_ana.get(page).content
+    as_ana.post(page, {"follow": "again"})
+    assert follows(people)
 
 
 def test_the_page_needs_a_login(people: Cast) -> None:

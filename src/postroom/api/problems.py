@@ -55,7 +55,8 @@ KNOWN: Mapping[str, Known] = {
     "not_found": Known(
         404,
         "Not found",
-        "There is nothing with this id in the workspace of the key. Ids are not shared between workspaces.",
+        "There is nothing with this id in the workspace of the key. Ids are not shared between workspaces. "
+        "What a key has no right to is not found either; `detail` then names the role that it takes.",
     ),
     "malformed": Known(
         422,
@@ -131,6 +132,11 @@ class Problem(Exception):
 def not_found() -> Problem:
     """What is said of anything that is not in the caller's workspace, whether it exists or not."""
     return Problem("not_found", "There is nothing with this id in this workspace.")
+
+
+def only_for(role: str) -> Problem:
+    """What is said of a resource that takes a key of another role, such as "an operator"."""
+    return Problem("not_found", f"There is nothing here for this key: it takes one that acts as {role}.")
 
 
 def no_such_endpoint(request: HttpRequest) -> HttpResponse:

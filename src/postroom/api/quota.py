@@ -13,7 +13,7 @@ from pydantic import Field
 from postroom.api.callers import key_of
 from postroom.api.once import once
 from postroom.api.paging import DEFAULT_LIMIT, page_of
-from postroom.api.problems import Problem, ProblemShape, not_found
+from postroom.api.problems import Problem, ProblemShape, not_found, only_for
 from postroom.api.records import READ_PROBLEMS, WRITE_PROBLEMS, Limit
 from postroom.api.shapes import Asked
 from postroom.flows import features, limit_requests, limits
@@ -36,7 +36,7 @@ class LimitToAsk(Asked):
     """A higher limit is asked for."""
 
     wanted: Figure
-    reason: str = Field("", max_length=2000, description="The operator reads this.")
+    reason: str = Field(min_length=1, max_length=2000, description="The operator reads this.")
 
 
 class QuotaToSet(Asked):
@@ -51,6 +51,7 @@ class Decision(Asked):
     """What becomes of the open request; `granted` null declines it."""
 
     granted: Figure | None
+    answer: str = Field("", max_length=limit_requests.ANSWER_LENGTH, description="Whoever asked reads this.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,14 @@ def ask(request: HttpRequest, payload: LimitToAsk) -> HttpResponse:
     return once(request, 201, LimitRequestShape, asked)
 
 
+@router.delete("/quota/requests/open", response={200: QuotaShape, **WRITE_PROBLEMS})
+def withdraw(request: HttpRequest) -> QuotaShape:
+    """Take the open request back, so that it can be asked anew. Only for administrators."""
+    key = key_of(request)
+    limit_requests.withdraw(key.workspace, by=key.member)
+    return shape_of_quota(key.workspace)
+
+
 @router.get("/workspaces", response={200: TenantQuotaPage, **READ_PROBLEMS})
 def list_workspaces(request: HttpRequest, cursor: str = "", limit: Limit = DEFAULT_LIMIT) -> TenantQuotaPage:
     """The limits of all workspaces of the installation. Only for keys that act as an operator."""
@@ -132,9 +141,9 @@ def decide(request: HttpRequest, slug: str, payload: Decision) -> TenantQuotaSha
     if asked is None:
         raise Problem("refused", f"{slug} has no open request.")
     if payload.granted is None:
-        limit_requests.decline(asked, by=by)
+        limit_requests.decline(asked, by=by, answer=payload.answer)
     else:
-        limit_requests.grant(asked, payload.granted, by=by)
+        limit_requests.grant(asked, payload.granted, by=by, answer=payload.answer)
     return shape_of_tenant(_tenant(slug))
 
 
@@ -142,7 +151,7 @@ def _operator_of(request: HttpRequest) -> Member:
     """To everybody else there are no other workspaces."""
     member = key_of(request).member
     if not member.is_operator:
-        raise not_found()
+        raise only_for("an operator")
     return member
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from postroom.api.callers import key_of
 from postroom.api.once import once
 from postroom.api.paging import DEFAULT_LIMIT, page_of
-from postroom.api.problems import Problem, not_found
+from postroom.api.problems import Problem, not_found, only_for
 from postroom.api.records import READ_PROBLEMS, WRITE_PROBLEMS, Limit
 from postroom.api.shapes import Asked
 from postroom.flows import esp_settings, mail_servers
@@ -163,7 +163,7 @@ def _admin_of(request: HttpRequest) -> Member:
     """To everybody else there are no servers."""
     member = key_of(request).member
     if not member.is_admin:
-        raise not_found()
+        raise only_for("an administrator")
     return member
 
 

@@ -129,8 +129,9 @@ def workspace_of(slug: str) -> Workspace:
     if not slug and len(known) == 1:
         return next(iter(known.values()))
     choice = ", ".join(known)
-    problem = f"There is no workspace {slug!r}" if slug else "There are several workspaces"
-    raise wrong_use(f"{problem}; name one of them with --workspace: {choice}.")
+    if slug:
+        raise wrong_use(f"There is no workspace {slug!r}. There is: {choice}.")
+    raise wrong_use(f"There are several workspaces; name one of them with --workspace: {choice}.")
 
 
 def member_acting(workspace: Workspace, address: str = "") -> Member:

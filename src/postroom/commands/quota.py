@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Daily limits: what is used, and what operators set.", no_args_is_help=True)
 Slug = Annotated[str, typer.Argument(metavar="WORKSPACE", help="Its short name, as in `workspace list`.")]
+Answer = Annotated[str, typer.Option(metavar="TEXT", help="A line of reason for whoever asked.")]
 PLAN = "plan:"
 
 
@@ -70,7 +71,7 @@ def requests(
 
     rows = requests_to_show().order_by("pk")
     shapes = map(shape_of_request, rows if everything else rows.filter(decided_at=None))
-    columns = ("workspace", "wanted", "recommended", "asked_by", "asked_at", "state", "reason")
+    columns = ("workspace", "wanted", "recommended", "asked_by", "asked_at", "state", "granted", "reason")
     print_list(shapes, columns, as_json=as_json)
 
 
@@ -78,6 +79,7 @@ def requests(
 def grant(
     workspace: Slug,
     limit: Annotated[int, typer.Argument(metavar="LIMIT", help="Emails a day.")],
+    answer: Answer = "",
     as_json: AsJson = False,
 ) -> None:
     """Grant the open request of a workspace, with this figure."""
@@ -87,12 +89,12 @@ def grant(
     from postroom.flows import limit_requests
 
     asked = _open_request(workspace_of(workspace))
-    limit_requests.grant(asked, limit, by=_operator())
+    limit_requests.grant(asked, limit, by=_operator(), answer=answer)
     _print_decided(asked, f"{workspace} may send {limit} emails a day.", as_json=as_json)
 
 
 @app.command("decline", epilog="Example: postroom quota decline demo")
-def decline(workspace: Slug, as_json: AsJson = False) -> None:
+def decline(workspace: Slug, answer: Answer = "", as_json: AsJson = False) -> None:
     """Decline the open request of a workspace; its limit stays."""
     from postroom.commands.opening import open_installation, workspace_of
 
@@ -100,15 +102,30 @@ def decline(workspace: Slug, as_json: AsJson = False) -> None:
     from postroom.flows import limit_requests
 
     asked = _open_request(workspace_of(workspace))
-    limit_requests.decline(asked, by=_operator())
+    limit_requests.decline(asked, by=_operator(), answer=answer)
     _print_decided(asked, f"The request of {workspace} is declined; its limit stays.", as_json=as_json)
+
+
+@app.command("withdraw", epilog="Example: postroom quota withdraw demo")
+def withdraw(workspace: Slug, as_json: AsJson = False) -> None:
+    """Take the open request of a workspace back, so that it can be asked anew."""
+    from postroom.commands.opening import member_acting, open_installation, workspace_of
+
+    open_installation()
+    from postroom.flows import limit_requests
+    from postroom.flows.limit_shapes import shape_of_quota
+
+    here = workspace_of(workspace)
+    limit_requests.withdraw(here, by=member_acting(here))
+    print_one(shape_of_quota(here), f"The request of {workspace} was withdrawn.", as_json=as_json)
 
 
 def _in_words(shape: QuotaShape) -> str:
     if shape.limit is None:
         return f"{shape.workspace} has no daily limit."
     again = f"It starts again at {shape.resets_at:%Y-%m-%d %H:%M} UTC."
-    waits = f" {shape.held} emails wait for that." if shape.held else ""
+    last = f"; the last leaves about {shape.held_last_at:%Y-%m-%d %H:%M} UTC" if shape.held_last_at else ""
+    waits = f" {shape.held} emails wait for that{last}." if shape.held else ""
     return f"{shape.workspace} has used {shape.used} of {shape.limit} emails today. {again}{waits}"
 
 

@@ -85,6 +85,7 @@ def _shapes_of_ways_out() -> dict[str, Any]:
 
     return {
         "quota show": limit_shapes.QuotaShape,
+        "quota withdraw": limit_shapes.QuotaShape,
         "quota set": limit_shapes.QuotaShape,
         "quota requests": list[limit_shapes.LimitRequestShape],
         "quota grant": limit_shapes.LimitRequestShape,

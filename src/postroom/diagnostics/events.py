@@ -45,6 +45,7 @@ class EventKind(StrEnum):
     DEACTIVATED = "member.deactivated"  # by a member
     LIMIT_SET = "limit.set"  # [before, after] by an operator: plan and figure
     LIMIT_ASKED = "limit.asked"  # [wanted, text] by a member
+    LIMIT_WITHDRAWN = "limit.withdrawn"  # [wanted] by an administrator, before it was decided
     LIMIT_GRANTED = "limit.granted"  # [wanted, granted] by an operator
     LIMIT_DECLINED = "limit.declined"  # [wanted, granted] by an operator
     AUTOMATIC_REPLY = "mail.automatic"  # [received, why] posted as a note, nobody told

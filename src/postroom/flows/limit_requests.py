@@ -16,17 +16,20 @@ from postroom.workspaces.models import LimitRequest, Member, Role, Workspace
 from postroom.workspaces.refusals import RequestRefused
 from postroom.workspaces.walls import refuse_strangers
 
-ASKED, GRANTED, DECLINED = "limit_asked", "limit_granted", "limit_declined"
+ASKED, DECLINED = "limit_asked", "limit_declined"
+ANSWER_LENGTH = 500
 
 
 def ask(workspace: Workspace, wanted: int, reason: str, *, by: Member) -> LimitRequest:
     """Ask the operators for a higher limit; they get a notice, wherever in the installation they sit.
 
-    Raises RequestRefused, and then nothing was asked: `by` is no administrator, a request is open already, or
-    the figure is none that would help.
+    Raises RequestRefused, and then nothing was asked: `by` is no administrator, a request is open already, no
+    reason is given, or the figure is none that would help.
     """
     refuse_strangers(workspace.pk, [by])
     _refuse_unless_askable(workspace, wanted, by)
+    if not reason.strip():
+        raise RequestRefused(_("Say why you need them: the operator decides by it."))
     factors = limits.factors_of(workspace)
     request = LimitRequest(
         workspace=workspace,
@@ -48,18 +51,38 @@ def ask(workspace: Workspace, wanted: int, reason: str, *, by: Member) -> LimitR
     return request
 
 
-def grant(request: LimitRequest, limit: int, *, by: Member) -> None:
-    """Set the limit and tell who asked. Raises RequestRefused if it is decided already, or as `set_limit`."""
+def withdraw(workspace: Workspace, *, by: Member) -> None:
+    """Take the open request back, so that it can be asked anew.
+
+    Raises RequestRefused, with nothing changed, if `by` is no administrator or none is open.
+    """
+    refuse_strangers(workspace.pk, [by])
+    if not by.is_admin:
+        raise RequestRefused(_("Only an administrator may withdraw it."))
     with transaction.atomic():
-        _decide(request, by, granted=limit)
+        still_open = LimitRequest.objects.select_for_update().filter(workspace=workspace, decided_at=None)
+        request = still_open.first()
+        if request is None:
+            raise RequestRefused(_("No request is open: none was made, or it has been decided already."))
+        note(EventKind.LIMIT_WITHDRAWN, workspace=workspace, member=by, wanted=request.wanted_limit)
+        request.delete()
+
+
+def grant(request: LimitRequest, limit: int, *, by: Member, answer: str = "") -> None:
+    """Set the limit and tell who asked. `answer` is a line for them.
+
+    Raises RequestRefused if it is decided or withdrawn already, or as `set_limit`.
+    """
+    with transaction.atomic():
+        _decide(request, by, granted=limit, answer=answer)
         limits.set_limit(request.workspace, limit, None, by=by)
-        _tell(request, EventKind.LIMIT_GRANTED, GRANTED, by)
+        _tell(request, EventKind.LIMIT_GRANTED, f"granted:{limit}", by)
 
 
-def decline(request: LimitRequest, *, by: Member) -> None:
+def decline(request: LimitRequest, *, by: Member, answer: str = "") -> None:
     """Leave the limit as it is and tell who asked. Raises RequestRefused as `grant`."""
     with transaction.atomic():
-        _decide(request, by, granted=None)
+        _decide(request, by, granted=None, answer=answer)
         _tell(request, EventKind.LIMIT_DECLINED, DECLINED, by)
 
 
@@ -74,13 +97,19 @@ def _refuse_unless_askable(workspace: Workspace, wanted: int, by: Member) -> Non
         raise RequestRefused(words % {"limit": limit, "largest": limits.LARGEST})
 
 
-def _decide(request: LimitRequest, by: Member, *, granted: int | None) -> None:
+def _decide(request: LimitRequest, by: Member, *, granted: int | None, answer: str) -> None:
     if not by.is_operator:
         raise RequestRefused(_("Only an operator may do this."))
+    if len(answer) > ANSWER_LENGTH:
+        words = _("The answer is too long. Write up to %(count)d characters.")
+        raise RequestRefused(words % {"count": ANSWER_LENGTH})
     still_open = LimitRequest.objects.filter(pk=request.pk, decided_at=None)
     request.decided_at, request.decided_by, request.granted_limit = timezone.now(), by, granted
-    if not still_open.update(decided_at=request.decided_at, decided_by=by, granted_limit=granted):
-        raise RequestRefused(_("This request has been decided already."))
+    request.answer = answer.strip()
+    if not still_open.update(
+        decided_at=request.decided_at, decided_by=by, granted_limit=granted, answer=request.answer
+    ):
+        raise RequestRefused(_("This request has been decided or withdrawn already."))
 
 
 def _tell(request: LimitRequest, kind: EventKind, reason: str, by: Member) -> None:

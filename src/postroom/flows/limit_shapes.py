@@ -17,7 +17,7 @@ from postroom.workspaces.models import LimitRequest, Member, Workspace
 
 @dataclass(frozen=True, slots=True)
 class LimitRequestShape:
-    """Somebody asked for a higher limit. `state`: open, granted or declined."""
+    """Somebody asked for a higher limit. `state`: open, granted or declined; `answer`: the operator's line."""
 
     id: str
     workspace: str
@@ -29,6 +29,7 @@ class LimitRequestShape:
     state: str
     decided_at: datetime | None
     granted: int | None
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class QuotaShape:
     """The daily limit of a workspace as it stands today.
 
     `used` counts recipients handed to the shared relay (nothing is counted without a limit); the day ends
-    at `resets_at`. `held` emails wait for that. `warning`: at least 80 % are used. `urgent_kept` of the
+    at `resets_at`. `held` emails wait for that, and the last of them leaves about `held_last_at` (None: none
+    waits). `warning`: at least 80 % are used. `urgent_kept` of the
     limit bulk mail leaves alone. `auto_resume`: what is over the limit waits, instead of failing.
     """
 
@@ -47,6 +49,7 @@ class QuotaShape:
     left: int | None
     resets_at: datetime
     held: int
+    held_last_at: datetime | None
     warning: bool
     exhausted: bool
     urgent_kept: int
@@ -94,6 +97,7 @@ def shape_of_quota(workspace: Workspace) -> QuotaShape:
         left=usage.left,
         resets_at=usage.resets_at,
         held=usage.held_count,
+        held_last_at=usage.held_last_at,
         warning=usage.is_warning,
         exhausted=usage.is_exhausted,
         urgent_kept=usage.urgent_kept,
@@ -133,6 +137,7 @@ def shape_of_request(asked: LimitRequest) -> LimitRequestShape:
         state=_state_of(asked),
         decided_at=asked.decided_at,
         granted=asked.granted_limit,
+        answer=asked.answer,
     )
 
 

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from postroom.flows import features as known_features
+from postroom.flows import limit_requests
 from postroom.workspaces.models import Plan
 from postroom.workspaces.plans import FLOOR, PLAN_LIMITS
 
@@ -79,6 +80,11 @@ class DecisionForm(forms.Form):
     request = forms.IntegerField(widget=forms.HiddenInput)
     decision = forms.ChoiceField(choices=[("grant", "grant"), ("decline", "decline")])
     granted = LimitField(label=gettext_lazy("Emails a day"), required=False)
+    answer = forms.CharField(
+        label=gettext_lazy("A line for whoever asked"),
+        required=False,
+        max_length=limit_requests.ANSWER_LENGTH,
+    )
 
     def clean(self) -> dict[str, Any]:
         """To grant, a figure is needed."""

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 from django.urls import reverse
 from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+
+GRANTED = "granted:"  # and the figure
 
 # reason → the sentence, and the name of the page where something can be done.
 WORDS: Mapping[str, tuple[str | Promise, str]] = {
@@ -17,16 +20,20 @@ WORDS: Mapping[str, tuple[str | Promise, str]] = {
         "limit",
     ),
     "limit_asked": (_("A workspace asks for a higher daily limit."), "operator_workspaces"),
-    "limit_granted": (_("The higher daily limit you asked for was granted."), "limit"),
     "limit_declined": (_("The higher daily limit you asked for was declined; it stays as it is."), "limit"),
 }
 
 
 def words_of(reason: str) -> str:
     """The sentence for a reason; one that nobody knows is shown as it is."""
+    if reason.startswith(GRANTED):
+        words = gettext("The higher daily limit you asked for was granted: %(limit)s emails a day.")
+        return words % {"limit": reason.removeprefix(GRANTED)}
     return str(WORDS[reason][0]) if reason in WORDS else reason
 
 
 def page_of(reason: str) -> str:
     """Where the notice leads, "" if nowhere."""
+    if reason.startswith(GRANTED):
+        return reverse("limit")
     return reverse(WORDS[reason][1]) if reason in WORDS else ""

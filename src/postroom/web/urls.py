@@ -127,6 +127,7 @@ _settings = [
     path("settings/servers/<int:pk>/archive", servers.archive_server, name="archive_server"),
     path("settings/servers/<int:pk>/unarchive", servers.unarchive_server, name="unarchive_server"),
     path("settings/limit", limits.limit, name="limit"),
+    path("settings/limit/withdraw", limits.withdraw, name="withdraw_limit"),
 ]
 
 _operator = [

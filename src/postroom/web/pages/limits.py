@@ -7,8 +7,9 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST
 
 from postroom.flows import limit_requests, limits
 from postroom.web.limit_forms import AskForm
@@ -34,6 +35,21 @@ def limit(request: MemberRequest) -> HttpResponse:
     context: dict[str, Any] = {"usage": limits.usage(here), "is_resumed": is_resumed(here), "form": form}
     context |= _requests(request, here)
     return render(request, "postroom/settings/limit.html", context, status=422 if form.errors else 200)
+
+
+@require_POST
+@for_members
+def withdraw(request: MemberRequest) -> HttpResponse:
+    """Take the open request back."""
+    if not request.member.is_admin:
+        raise Http404
+    try:
+        limit_requests.withdraw(request.member.workspace, by=request.member)
+    except RequestRefused as refusal:
+        messages.error(request, str(refusal))
+    else:
+        messages.success(request, _("Withdrawn. You can ask anew."))
+    return redirect(f"{reverse('limit')}#ask")
 
 
 def _asked(request: MemberRequest, form: AskForm) -> bool:

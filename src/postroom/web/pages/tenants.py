@@ -116,9 +116,9 @@ def _decided(request: MemberRequest, tenant: Workspace, form: DecisionForm) -> b
         return False
     try:
         if said["decision"] == "grant":
-            limit_requests.grant(asked, said["granted"], by=request.member)
+            limit_requests.grant(asked, said["granted"], by=request.member, answer=said["answer"])
         else:
-            limit_requests.decline(asked, by=request.member)
+            limit_requests.decline(asked, by=request.member, answer=said["answer"])
     except RequestRefused as refusal:
         form.add_error(None, str(refusal))
         return False

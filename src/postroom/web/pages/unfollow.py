@@ -19,14 +19,18 @@ from postroom.web.pages.records import mine
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_members
 def unfollow(request: MemberRequest, pk: int) -> HttpResponse:
-    """Ask, then let the member themselves follow the record no more."""
+    """Ask, then let the member themselves follow the record no more; and follow it again, if they want."""
     record = mine(request, pk)
     contact = Contact.objects.filter(member=request.member).first()
+    if request.method == "POST" and contact is not None and "follow" in request.POST:
+        recording.follow(record, contact, by=request.member)
+        messages.success(request, _("You follow %(record)s again.") % {"record": record})
+        return redirect("record", pk)
     if request.method == "POST":
         if contact is not None:
             recording.unfollow(record, contact, by=request.member)
         messages.success(request, _("You do not follow %(record)s any more.") % {"record": record})
-        return redirect("record", pk)
+        return redirect("unfollow", pk)
     is_following = Follower.objects.filter(record=record, contact=contact).exists()
     return render(request, "postroom/unfollow.html", {"record": record, "is_following": is_following})
 
