@@ -115,6 +115,13 @@ def test_a_person_with_a_login_elsewhere_gets_no_link_that_sets_a_password(peopl
     assert founding.reset_link(neighbour.ana, is_asked_by_operator=True)
 
 
+def test_an_administrator_gets_no_link_into_the_login_of_an_operator(people: Cast) -> None:
+    with pytest.raises(RequestRefused, match="operates the installation"):
+        founding.reset_link(people.olga)
+    assert founding.reset_link(people.olga, is_asked_by_operator=True)
+    assert founding.reset_link(people.ana)
+
+
 def test_a_link_dies_when_its_user_enters_another_workspace(people: Cast) -> None:
     member, link = founding.invite(people.olga, address="dan@demo.example")
     founding.invite(cast("neighbour").olga, address="dan@demo.example")
@@ -146,6 +153,20 @@ def test_the_login_of_somebody_else_cannot_be_taken(people: Cast) -> None:
     with pytest.raises(RequestRefused, match="Somebody else"):
         founding.change_preferences(people.ana, address="OLGA@demo.example")
     assert people.ana_contact.addr_spec == "ana@demo.example"
+
+
+def test_nobody_takes_an_address_on_the_domain_of_another_workspace(people: Cast) -> None:
+    """It would be From of what they send."""
+    MailDomain.objects.create(workspace=cast("victim").workspace, domain="victim.example")
+    with pytest.raises(RequestRefused, match="belongs to another workspace"):
+        founding.change_preferences(people.ana, address="ceo@victim.example")
+    assert people.ana_contact.addr_spec == "ana@demo.example"
+
+
+def test_who_has_such_an_address_already_keeps_it(people: Cast) -> None:
+    MailDomain.objects.create(workspace=cast("victim").workspace, domain="demo.example")
+    changed = founding.change_preferences(people.ana, address="ana@demo.example", language="es")
+    assert (changed.language, changed.user.email) == ("es", "ana@demo.example")
 
 
 def test_a_deactivated_member_is_told_nothing_more(people: Cast) -> None:

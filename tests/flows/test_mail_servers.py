@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import json
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +17,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from django.db import connection
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from postroom.diagnostics.models import Event
 from postroom.flows.mail_servers import archive, delete, put_server, unarchive, used_by
-from postroom.outgoing.models import Email, Lane, MailServer
+from postroom.flows.posting import Draft, PostRefused, post, submit
+from postroom.flows.retrying import retry
+from postroom.outgoing import relays
+from postroom.outgoing.models import Email, Lane, MailServer, Tally
 from postroom.outgoing.relays import lane_of, relay_of, shared_server
 from postroom.smtp.relay import Security
 from postroom.workspaces.models import Member, Role
@@ -199,6 +208,19 @@ def test_the_credentials_of_one_person_never_become_everybodys(people: Cast) -> 
         put_server(change(mine, owner=people.ana, is_for_campaigns=True), by=people.ana)
 
 
+@pytest.mark.parametrize("named", ["next.postroom.localhost", "gmail.example, olga@next.postroom.localhost"])
+@pytest.mark.parametrize("is_personal", [True, False])
+def test_no_filter_names_a_mail_domain_of_another_workspace(
+    people: Cast, named: str, is_personal: bool
+) -> None:
+    fields = {"from_filter": named, "owner": people.olga if is_personal else None}
+    stored = put(people, **fields)
+    cast("next")
+    for attempt in (server(name="Second", from_filter=named), change(stored, host="h2.example")):
+        with pytest.raises(RequestRefused, match=r"next\.postroom\.localhost is a mail domain of another"):
+            put_server(attempt, by=people.olga)
+
+
 def test_nobody_leads_the_password_of_another_to_a_host_of_theirs(people: Cast) -> None:
     put_server(server(owner=people.ana, user="ana", password="s3cret"), by=people.ana)
     seen = MailServer.objects.defer("password").get(owner=people.ana)
@@ -208,6 +230,63 @@ def test_nobody_leads_the_password_of_another_to_a_host_of_theirs(people: Cast) 
     put_server(change(again, limit_per_minute=30), by=people.olga)
     now = MailServer.objects.get(owner=people.ana)
     assert (now.host, now.password, now.limit_per_minute) == ("smtp.acme.example", "s3cret", 30)
+
+
+def seen_of(stored: MailServer) -> MailServer:
+    """As the pages, the API and the command line read it: without its secrets."""
+    return MailServer.objects.defer("password", "client_key", "oauth").get(pk=stored.pk)
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [{"host": "evil.example"}, {"port": 26}, {"encryption": "none"}, {"is_certificate_checked": False}],
+)
+def test_a_stored_password_goes_nowhere_but_where_it_was_entered_for(
+    people: Cast, elsewhere: dict[str, Any]
+) -> None:
+    stored = put(people, user="ana", password="s3cret")
+    with pytest.raises(RequestRefused, match=r"enter what is stored as a secret anew: Password\."):
+        put_server(change(seen_of(stored), **elsewhere), by=people.olga)
+    assert MailServer.objects.get(pk=stored.pk).host == "smtp.acme.example"
+    put_server(change(seen_of(stored), **elsewhere, password="s3cret"), by=people.olga)
+    assert MailServer.objects.get(pk=stored.pk).password == "s3cret"
+
+
+def test_the_owner_of_a_personal_server_enters_the_password_anew_too(people: Cast) -> None:
+    stored = put_server(server(owner=people.ana, user="ana", password="s3cret"), by=people.ana)
+    with pytest.raises(RequestRefused, match="anew: Password"):
+        put_server(change(seen_of(stored), host="evil.example"), by=people.ana)
+
+
+def test_a_secret_that_is_not_used_any_more_goes_when_the_way_changes(people: Cast) -> None:
+    certificate, key = pems()
+    fields = {"authentication": "certificate", "client_certificate": certificate, "client_key": key}
+    stored = put(people, **fields)
+    put_server(change(seen_of(stored), authentication="login", host="other.example"), by=people.olga)
+    now = MailServer.objects.get(pk=stored.pk)
+    assert (now.host, now.client_key) == ("other.example", "")
+
+
+@pytest.mark.parametrize("host", ["10.0.0.5", "169.254.169.254", "0x0a.1", "::ffff:10.0.0.1"])
+def test_nobody_enters_a_server_of_our_own_network(people: Cast, host: str) -> None:
+    with pytest.raises(RequestRefused, match=r"private network.*POSTROOM_PRIVATE_NETWORKS"):
+        put_server(server(owner=people.ana, host=host), by=people.ana)
+
+
+@pytest.mark.parametrize("host", ["0x7f.1", "0x7f000001", "::ffff:127.0.0.1"])
+def test_our_own_listener_is_known_however_it_is_written(people: Cast, host: str) -> None:
+    with pytest.raises(RequestRefused, match="Postroom itself"):
+        put(people, host=host, port=2525)
+
+
+@pytest.mark.parametrize(
+    "token_url",
+    ["http://login.example/token", "https://10.0.0.1/token", "https://0x0a.1/t", "ftp://a.example/t"],
+)
+def test_a_token_address_is_in_the_open_internet_and_encrypted(people: Cast, token_url: str) -> None:
+    access = json.dumps({"token_url": token_url, "client_id": "c", "refresh_token": "r"})
+    with pytest.raises(RequestRefused, match="begins with https://"):
+        put(people, authentication="xoauth2", user="ana", oauth=access)
 
 
 def test_a_change_lets_what_waits_be_tried_at_once(people: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,6 +359,83 @@ def test_a_server_in_use_is_not_archived_and_says_by_what(people: Cast, prepare:
     with pytest.raises(RequestRefused, match=f"Acme cannot be archived.*{words}"):
         archive(row, by=people.olga)
     assert MailServer.objects.get(pk=row.pk).is_active
+
+
+def test_an_archived_server_stands_in_for_nobody_any_more(people: Cast) -> None:
+    """What is posted next to the one that it stood in for does not end with it."""
+    row = put(people)
+    make_stand_in(people, row)
+    Email.objects.update(state="sent")
+    archive(row, by=people.olga)
+    assert not Lane.objects.filter(via=row).exists()
+
+
+def _archived_meanwhile(monkeypatch: pytest.MonkeyPatch, people: Cast, row: MailServer) -> None:
+    """Somebody archives it between the choice of the server and the Emails."""
+    real = relays.stays_in_use
+
+    def asked(chosen: MailServer) -> bool:
+        if MailServer.objects.get(pk=row.pk).is_active:
+            archive(MailServer.objects.get(pk=row.pk), by=people.olga)
+        return real(chosen)
+
+    monkeypatch.setattr(relays, "stays_in_use", asked)
+
+
+def test_a_server_that_is_archived_while_something_is_posted_does_not_get_it(
+    people: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another is chosen; and where this one was named, nothing is posted."""
+    row = put(people, from_filter="demo.example")
+    said = Draft(workspace=people.workspace, record=people.record, author=people.ana_contact, text="Hello.")
+    _archived_meanwhile(monkeypatch, people, row)
+    post(said)
+    unarchive(row, by=people.olga)
+    raw = b"From: ana@demo.example\r\nSubject: Hello\r\n\r\nHello.\r\n"
+    submit(people.workspace, raw, reverse_path="", forward_paths=["ben@example.org"], member=people.ana)
+    assert {email.lane.server for email in Email.objects.all()} == {shared_server()}
+    unarchive(row, by=people.olga)
+    with pytest.raises(PostRefused, match="is archived"):
+        post(replace(said, server=MailServer.objects.get(pk=row.pk)))
+    with pytest.raises(PostRefused, match="is archived"):
+        post(replace(said, server=row))
+
+
+def test_what_is_sent_again_does_not_end_on_a_server_that_is_archived_meanwhile(
+    people: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays in Delivery Failed, and can be sent again another way."""
+    row = put(people, from_filter="demo.example")
+    post(Draft(workspace=people.workspace, record=people.record, author=people.ana_contact, text="Hello."))
+    Email.objects.update(state="failed", failure_kind="refused")
+    Tally.objects.update(outgoing_count=0, failed_count=1)
+    _archived_meanwhile(monkeypatch, people, row)
+    with pytest.raises(RequestRefused, match="is archived"):
+        retry(Email.objects.all(), people.olga)
+    assert Email.objects.get().state == "failed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_archiving_waits_for_what_is_being_posted_and_then_sees_it(data_folder: Path) -> None:
+    """Two requests at the same time: either the mail is seen, or the archived server."""
+    people = cast()
+    row, is_posting = put(people), threading.Event()
+    email = queue(people.workspace, ["ben@example.org"])[0]
+
+    def posting() -> None:
+        with transaction.atomic():
+            assert relays.stays_in_use(MailServer.objects.get(pk=row.pk))
+            is_posting.set()
+            time.sleep(0.4)
+            Email.objects.filter(pk=email.pk).update(lane=lane_of(people.workspace, "urgent", row))
+        connections.close_all()
+
+    with ThreadPoolExecutor() as threads:
+        posted = threads.submit(posting)
+        is_posting.wait(5)
+        with pytest.raises(RequestRefused, match="1 email waits"):
+            archive(MailServer.objects.get(pk=row.pk), by=people.olga)
+        posted.result()
 
 
 def test_a_personal_server_is_archived_by_its_owner_or_once_they_left(people: Cast) -> None:

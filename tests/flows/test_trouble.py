@@ -19,6 +19,8 @@ from postroom.diagnostics.models import Event
 from postroom.diagnostics.trail import trail
 from postroom.engine.embedded import Engine
 from postroom.flows import sending, trouble
+from postroom.flows.submitting import submit
+from postroom.flows.mail_servers import unarchive
 from postroom.outgoing import holds
 from postroom.outgoing.models import Attempt, Email, Lane, MailServer
 from postroom.outgoing.relays import shared_server
@@ -242,6 +244,79 @@ def test_the_shared_relay_stands_in_last_and_only_if_it_is_set(people: Cast, set
     assert lane.via == second
 
 
+@pytest.mark.parametrize(
+    ("from_filter", "is_carried"),
+    [
+        ("", True),
+        ("demo.postroom.localhost", True),
+        ("victim.example", False),
+        ("olga@victim.example", False),
+    ],
+)
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_a_server_that_takes_any_from_stands_in_for_own_domains_only(
+    people: Cast, settings: Any, from_filter: str, is_carried: bool, is_shared: bool
+) -> None:
+    settings.POSTROOM_RELAY_URL = NOWHERE if is_shared else ""
+    home = server(people, "first", from_filter=from_filter)
+    open_one = shared_server() if is_shared else server(people, "second")
+    queued_at(home, *queue(people.workspace, ["ben@example.org"]))
+    drain(home)
+    assert Lane.objects.get().via == (open_one if is_carried else None)
+
+
+def test_a_foreign_from_is_not_lent_a_stand_in_by_taking_it_out_of_the_filter(
+    people: Cast, settings: Any
+) -> None:
+    settings.POSTROOM_RELAY_URL = NOWHERE
+    home = server(people, "first", from_filter="guest.example")
+    raw = b"From: gus@guest.example\r\nSubject: x\r\n\r\nhello\r\n"
+    submit(people.workspace, raw, reverse_path="", forward_paths=["b@example.org"], member=people.ana)
+    MailServer.objects.filter(pk=home.pk).update(from_filter="")
+    drain(home)
+    lane = Lane.objects.get()
+    assert (lane.server, lane.via, lane.held_because) == (home, None, "server_unreachable")
+
+
+@pytest.mark.parametrize(
+    ("home", "other", "is_carried"),
+    [
+        ({"encryption": "tls"}, {}, False),
+        ({"encryption": "starttls"}, {"encryption": "tls", "is_certificate_checked": False}, False),
+        ({"encryption": "tls", "is_certificate_checked": False}, {"encryption": "starttls"}, True),
+        ({"encryption": "starttls"}, {"encryption": "tls"}, True),
+        ({}, {"encryption": "tls"}, True),
+    ],
+)
+def test_a_stand_in_protects_the_mail_as_well_as_its_own_server(
+    people: Cast, home: dict[str, Any], other: dict[str, Any], is_carried: bool
+) -> None:
+    first, second = server(people, "first", **home), server(people, "second", **other)
+    queued_at(first, *queue(people.workspace, ["ben@example.org"]))
+    drain(first)
+    assert Lane.objects.get().via == (second if is_carried else None)
+
+
+@pytest.mark.parametrize("url", [NOWHERE, "smtps://127.0.0.1:1"])
+def test_the_shared_relay_in_clear_is_no_stand_in_for_tls(people: Cast, settings: Any, url: str) -> None:
+    settings.POSTROOM_RELAY_URL = url
+    home = server(people, "first", encryption="tls")
+    queued_at(home, *queue(people.workspace, ["ben@example.org"]))
+    drain(home)
+    assert Lane.objects.get().via == (None if url == NOWHERE else shared_server())
+
+
+def test_nothing_stands_in_for_the_shared_relay_which_carries_what_opens_logins(
+    people: Cast, settings: Any
+) -> None:
+    settings.POSTROOM_RELAY_URL = NOWHERE
+    queue(people.workspace, ["ben@example.org"])
+    server(people, "theirs")
+    drain(shared_server())
+    lane = Lane.objects.get()
+    assert (lane.via, lane.held_because) == (None, "server_unreachable")
+
+
 def test_another_workspaces_server_never_stands_in(people: Cast) -> None:
     from postroom.workspaces.models import Workspace
 
@@ -368,3 +443,35 @@ def test_what_is_too_large_for_the_stand_in_alone_waits_for_its_own_server(peopl
     large.refresh_from_db()
     assert (large.state, large.failure_text[:9]) == ("outgoing", "552 5.3.4")
     assert large.due_at > timezone.now()
+
+
+def test_what_waits_at_an_archived_server_is_held_and_says_so_and_leaves_once_it_is_back(
+    people: Cast,
+) -> None:
+    """It carries nothing, however the mail got there, and another stands in where one may."""
+    home = server(people, "first", is_active=False, from_filter="demo.example")
+    [email] = queue(people.workspace, ["ben@example.org"])
+    queued_at(home, email)
+
+    async def story() -> RelayDoor:
+        async with standing_in(home) as door:
+            await sending.drain(home.engine_lane)
+            return door
+
+    assert run(story()).taken == []
+    assert Lane.objects.get().held_because == "server_archived"
+    verdict = trail(email.message, "ben@example.org").verdict
+    assert "its outgoing server is archived" in verdict
+    unarchive(MailServer.objects.get(pk=home.pk), by=people.olga)
+    assert len(run(story()).taken) == 1
+
+
+def test_another_server_stands_in_for_one_that_is_archived(people: Cast) -> None:
+    """And the trail says why."""
+    home, other = server(people, "first", is_active=False), server(people, "second")
+    [email] = queue(people.workspace, ["ben@example.org"])
+    queued_at(home, email)
+    drain(home)
+    assert Lane.objects.get().via == other
+    [event] = Event.objects.filter(kind="server.stand_in")
+    assert event.detail["why"] == "The server is archived"

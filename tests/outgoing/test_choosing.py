@@ -29,7 +29,7 @@ def sender(wanted: Mailbox = ANA, **more: Any) -> Sender:
 
 def chosen(*own: Candidate, by: Sender | None = None, shared: str = "", **more: Any) -> Choice:
     is_campaign = more.pop("is_campaign", False)
-    known = {"shared": one(SHARED, shared), "is_shared_set": True, **more}
+    known = {"shared": one(SHARED, shared, is_shared=True), "is_shared_set": True, **more}
     return choose(by or sender(), Servers(own=own, **known), is_campaign=is_campaign)
 
 
@@ -98,6 +98,38 @@ def test_the_shared_relay_with_a_filter_is_passed_over_where_it_wants_neither_fr
     assert brief(chosen(FOREIGN, shared=DEFAULT)) == (SHARED, Rule.SHARED, DEFAULT)
     alone = chosen(shared="else.example")
     assert (alone.server_id, alone.is_warning) == (SHARED, True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "header_from"), [(GUEST, DEFAULT), (ANA, ANA.addr_spec)], ids=["foreign", "own"]
+)
+def test_on_the_shared_relay_a_from_has_to_be_ours_and_in_its_filter(
+    wanted: Mailbox, header_from: str
+) -> None:
+    choice = chosen(by=sender(wanted), shared="acme.example, guest.example")
+    assert (choice.header_from.addr_spec, choice.is_warning) == (header_from, False)
+    assert choice.why == (Why.KEPT if wanted == ANA else Why.NOT_OURS)
+
+
+@pytest.mark.parametrize("server", [OPEN, BY_ADDRESS, one(1, NAMED)])
+@pytest.mark.parametrize("wanted", [ANA, GUEST])
+def test_no_filter_lends_an_address_that_is_anothers(server: Candidate, wanted: Mailbox) -> None:
+    choice = chosen(server, by=sender(wanted, is_anothers=True), personal=one(50, wanted.addr_spec))
+    assert (choice.header_from.addr_spec, choice.why) == (DEFAULT, Why.ANOTHERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("CEO <ceo@bank.example>", "CEO"),
+        ("ceo@bank.example", "gus"),
+        ("ceo\uff20bank.example Gus", "Gus"),
+        ("<Gus>", "Gus"),
+    ],
+)
+def test_a_name_at_the_default_from_shows_no_address(name: str, shown: str) -> None:
+    choice = chosen(OPEN, by=sender(Mailbox(name, "gus@guest.example")))
+    assert choice.header_from == Mailbox(shown, DEFAULT)
 
 
 # Personal servers.
@@ -233,7 +265,7 @@ SENDERS = st.builds(
 SERVERS = st.builds(
     Servers,
     own=st.lists(CANDIDATES, max_size=4, unique_by=lambda candidate: candidate.id),
-    shared=st.builds(Candidate, st.just(SHARED), FILTERS),
+    shared=st.builds(Candidate, st.just(SHARED), FILTERS, is_shared=st.just(True)),
     is_shared_set=st.booleans(),
     personal=st.none() | st.builds(Candidate, st.just(91), FILTERS),
     fixed=st.none() | st.builds(Candidate, st.just(92), FILTERS),

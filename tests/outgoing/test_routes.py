@@ -75,11 +75,34 @@ def test_the_return_path_is_from_where_the_server_takes_no_other(
     assert (route.reverse_path, route.return_domain) == (reverse_path, return_domain)
 
 
-def test_the_relays_own_filter_decides_what_it_lets_through(people: Cast, settings: Any) -> None:
-    settings.POSTROOM_RELAY_FROM_FILTER = "demo.example"
+def test_the_relays_own_filter_and_the_workspaces_domains_decide_what_it_lets_through(
+    people: Cast, settings: Any
+) -> None:
+    settings.POSTROOM_RELAY_FROM_FILTER = "ana@demo.example, victim.example"
+    own_domain(people)
     route = of_ana(people)
     assert (route.rule, route.from_.addr_spec, route.reverse_path) == (
         Rule.SHARED, "ana@demo.example", "ana@demo.example",
+    )  # fmt: skip
+    cast("victim")
+    route = of_ana(people, wanted=Mailbox("Olga", "olga@victim.example"))
+    assert (route.from_.addr_spec, route.why) == (f"notifications@{OWN}", "not_ours")
+
+
+def test_a_filter_does_not_lend_the_mail_domain_of_another_workspace(people: Cast) -> None:
+    add(people, "next.postroom.localhost")
+    theirs = Mailbox("Olga", "olga@next.postroom.localhost")
+    assert of_ana(people, wanted=theirs).from_ == theirs
+    cast("next")
+    route = of_ana(people, wanted=theirs)
+    assert (route.from_.addr_spec, route.why) == (f"notifications@{OWN}", "anothers")
+
+
+def test_a_mail_that_opens_a_login_goes_over_the_shared_relay_whatever_else_there_is(people: Cast) -> None:
+    add(people, "")
+    route = Crossroads(people.workspace).secret_route(Mailbox("", f"notifications@{OWN}"))
+    assert (route.server.is_shared, route.rule, route.from_.addr_spec) == (
+        True, Rule.SECRET, f"notifications@{OWN}",
     )  # fmt: skip
 
 
@@ -126,6 +149,17 @@ def test_an_unfiltered_personal_server_takes_its_owners_own_address_alone(people
     assert (route.server, route.rule, route.from_.addr_spec) == (mine, Rule.PERSONAL, "ana@demo.example")
     assert route.reverse_path == "ana@demo.example"
     assert of_ana(people, wanted=Mailbox("Ana", "sales@demo.example")).rule == Rule.SHARED
+
+
+def test_a_personal_server_carries_its_owners_login_address_alone_whatever_its_filter_says(
+    people: Cast,
+) -> None:
+    mine = add(people, "victim.example, demo.example", owner=people.ana)
+    assert of_ana(people).rule == Rule.PERSONAL
+    stranger = Mailbox("The CEO", "ceo@victim.example")
+    assert of_ana(people, wanted=stranger).rule == Rule.SHARED
+    named = of_ana(people, wanted=stranger, fixed=mine)
+    assert named.from_.addr_spec == f"notifications@{OWN}"
 
 
 def test_nobody_else_sends_over_a_personal_server(people: Cast) -> None:

@@ -4,12 +4,13 @@ import email
 import email.policy
 
 from django.conf import settings
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import reverse
 
 from postroom.conversations.models import Message
-from postroom.flows import housekeeping
-from postroom.outgoing.models import Email, Rendition
+from postroom.diagnostics.models import Event
+from postroom.flows import housekeeping, retrying
+from postroom.outgoing.models import Email, MailServer, Rendition
 from postroom.workspaces import logins
 from tests.people import PASSWORD, Cast, cast
 
@@ -66,6 +67,28 @@ def test_a_password_is_set_anew_through_a_mailed_link(people: Cast, client: Clie
     )
     page = client.get(link.removeprefix(settings.POSTROOM_BASE_URL), follow=True).content.decode()
     assert "Set your password" in page
+
+
+def test_a_link_to_a_new_password_leaves_over_the_shared_relay_alone(people: Cast, client: Client) -> None:
+    """Whoever administers a workspace could read it on a server of theirs."""
+    owned = {"host": "127.0.0.1", "port": 1, "workspace": people.workspace}
+    MailServer.objects.create(name="theirs", from_filter=str(people.domain), **owned)
+    MailServer.objects.create(name="hers", owner=people.ana, **owned)
+    client.post(reverse("account_reset_password"), {"email": "ana@demo.example"})
+    mail = Email.objects.select_related("lane__server").get()
+    assert mail.lane.server.is_shared
+    Event.objects.all().delete()  # how it was routed is forgotten in time
+    retrying.cancel([mail.pk], people.olga)
+    assert retrying.retry([mail.pk], people.olga) == 1
+    assert Email.objects.select_related("lane__server").get().lane.server.is_shared
+
+
+def test_without_a_shared_relay_the_page_names_who_has_the_link(people: Cast, client: Client) -> None:
+    """The mail waits for the relay, and an operator can make a link by hand."""
+    page = reverse("account_reset_password_done")
+    assert "postroom user reset-link" in client.get(page).content.decode()
+    with override_settings(POSTROOM_RELAY_URL="smtp://relay.example"):
+        assert "postroom user reset-link" not in client.get(page).content.decode()
 
 
 def test_nobody_learns_who_has_a_login(people: Cast, client: Client) -> None:

@@ -15,6 +15,9 @@ Words = str | Promise
 
 CHOSEN: dict[str, Words] = {
     Rule.FIXED: gettext_lazy("It was named for this message."),
+    Rule.SECRET: gettext_lazy(
+        "The mail opens a login, so it leaves over the relay of the whole installation and no other server."
+    ),
     Rule.CAMPAIGNS: gettext_lazy("It is the server for campaigns."),
     Rule.PERSONAL: gettext_lazy("It is the author's personal server, and lets them send as %(wanted)s."),
     Rule.FROM_ADDRESS: gettext_lazy("Its FROM Filtering names %(effective)s."),
@@ -35,6 +38,10 @@ WHY: dict[str, Words] = {
     Why.NOT_ASCII: gettext_lazy(
         "From was changed from %(wanted)s to %(from)s, because most mail servers know no such letters in an "
         "address."
+    ),
+    Why.ANOTHERS: gettext_lazy(
+        "From was changed from %(wanted)s to %(from)s, because that address is another member's or another "
+        "workspace's, in whose name this mail may not be sent."
     ),
     Why.FILTERED: gettext_lazy(
         "From was changed from %(wanted)s to %(from)s, because the server's FROM Filtering does not name the "

@@ -196,14 +196,26 @@ def _refuse_unless_may_give(by: Member, role: str) -> None:
 def reset_link(member: Member, *, is_asked_by_operator: bool = False) -> str:
     """A link with which a member who lost the password sets a new one.
 
-    Raises RequestRefused if the person belongs to several workspaces, unless the installation's operator
-    asks: the link opens all of them.
+    Raises RequestRefused if the person is an operator or belongs to several workspaces, unless an operator
+    of the installation asks: whoever holds the link becomes that person, in all of them.
     """
-    if not is_asked_by_operator and member.user.memberships.exclude(pk=member.pk).exists():
+    if not is_asked_by_operator:
+        _refuse_to_open_more(member)
+    return logins.password_link(member.user)
+
+
+def _refuse_to_open_more(member: Member) -> None:
+    """Raise RequestRefused if a login opens more than an administrator of this one workspace may do."""
+    if member.user.memberships.filter(role=Role.OPERATOR).exists():
+        raise RequestRefused(
+            _(
+                "This person operates the installation. Only an operator gets a link to a new password of theirs."
+            )
+        )
+    if member.user.memberships.exclude(pk=member.pk).exists():
         raise RequestRefused(
             _("This person belongs to another workspace too. They set a new password on the login page.")
         )
-    return logins.password_link(member.user)
 
 
 def change_preferences(
@@ -241,9 +253,25 @@ def _move_to(member: Member, contact: Contact, addr_spec: str) -> None:
         raise RequestRefused(
             _("Somebody else logs in with %(address)s. Choose another address.") % {"address": addr_spec}
         )
+    if addr_spec != member.user.email and _is_anothers(member, addr_spec):
+        raise RequestRefused(
+            _("%(address)s belongs to another workspace or to another member. Choose another address.")
+            % {"address": addr_spec}
+        )
     logins.change_login(member.user, addr_spec)
     contact.address = Address.of(member.workspace, addr_spec)
     member.has_placeholder_address = is_placeholder(addr_spec, member.workspace)
+
+
+def _is_anothers(member: Member, addr_spec: str) -> bool:
+    """Is it what other people are known by: an address of one of them, or on a domain of their workspace?"""
+    own = member.user.memberships.values("workspace")
+    domain = addr_spec.rpartition("@")[2]
+    people = Contact.objects.filter(address__addr_spec=addr_spec).exclude(member=None)
+    return (
+        MailDomain.objects.filter(domain=domain).exclude(workspace__in=own).exists()
+        or people.exclude(member__user=member.user_id).exists()
+    )
 
 
 def deactivate(member: Member, *, by: Member) -> None:

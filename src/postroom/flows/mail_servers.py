@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils.translation import gettext as _
@@ -10,8 +12,9 @@ from django.utils.translation import ngettext
 from postroom import engine
 from postroom.diagnostics import events
 from postroom.flows import server_fields
-from postroom.outgoing import allowances, holds
+from postroom.outgoing import allowances, holds, relays
 from postroom.outgoing.models import Email, Lane, MailServer, State
+from postroom.outgoing.routes import belongs_to_another
 from postroom.workspaces.models import Member
 from postroom.workspaces.refusals import RequestRefused
 from postroom.workspaces.walls import refuse_strangers
@@ -21,6 +24,14 @@ CONNECTION = (
     "transport", "host", "port", "encryption", "is_certificate_checked", "authentication", "user", "password",
     "client_certificate", "client_key", "oauth", "esp", "esp_options",
 )  # fmt: skip
+#: Where mail goes, and who on the way could read or answer what is said there.
+WAY = ("transport", "host", "port", "encryption", "is_certificate_checked")
+#: The secrets that each way to log in uses.
+NEEDED = {
+    MailServer.Authentication.LOGIN: ("password",),
+    MailServer.Authentication.CERTIFICATE: ("password", "client_key"),
+    MailServer.Authentication.XOAUTH2: ("oauth",),
+}
 WRITTEN = (*CONNECTION, "name", "from_filter", "priority", "is_for_campaigns", *LIMITS)
 
 
@@ -37,8 +48,10 @@ def put_server(server: MailServer, *, by: Member) -> MailServer:
     """Add a server to the workspace of `by`, or store what was changed of one.
 
     Of the shared relay only LIMITS can be changed. What waits for the server is tried with the new settings
-    at once. Raises RequestRefused, which says what to write instead, and nothing was changed.
+    at once. A secret that is deferred stays what it is, unless the way to the server changes: then it has to
+    be entered anew. Raises RequestRefused, which says what to write instead, and nothing was changed.
     """
+    unread = server.get_deferred_fields()
     if server.pk is not None and server.is_shared:
         return _put_shared(server, by)
     server.workspace = by.workspace if server.pk is None else server.workspace
@@ -46,6 +59,8 @@ def put_server(server: MailServer, *, by: Member) -> MailServer:
     _refuse_other_owner(server)
     server_fields.put_in_order(server)
     _refuse_other_way(server, by)
+    _refuse_foreign_domains(server)
+    _refuse_secrets_of_another_way(server, unread)
     if server.pk is None or server.is_active:
         _refuse_twins(server)
     _store(server, by)
@@ -72,6 +87,19 @@ def archive(server: MailServer, *, by: Member) -> None:
         raise RequestRefused(
             _("The shared relay is set by RELAY_URL. Empty that setting to send without it.")
         )
+    with transaction.atomic():
+        _wait_for_posting(server)
+        _refuse_while_used(server, by)
+        holds.give_back(server.pk)
+        _switch(server, by, is_active=False)
+
+
+def _wait_for_posting(server: MailServer) -> None:
+    """From here to the end of the transaction nothing is posted to it (`relays.stays_in_use`)."""
+    list(MailServer.objects.select_for_update().filter(pk=server.pk).values_list("pk"))
+
+
+def _refuse_while_used(server: MailServer, by: Member) -> None:
     uses = used_by(server)
     if server.owner is not None and server.owner_id == by.pk:
         uses = _waiting(server)
@@ -79,7 +107,6 @@ def archive(server: MailServer, *, by: Member) -> None:
         raise RequestRefused(
             _("%(server)s cannot be archived. %(uses)s") % {"server": server.name, "uses": " ".join(uses)}
         )
-    _switch(server, by, is_active=False)
 
 
 def unarchive(server: MailServer, *, by: Member) -> None:
@@ -137,12 +164,54 @@ def _refuse_other_way(server: MailServer, by: Member) -> None:
         )
 
 
+def _refuse_secrets_of_another_way(server: MailServer, unread: Set[str]) -> None:
+    """Whoever changes a server has to know its secrets, or could lead them to where they can read them.
+
+    Those that it does not use any more go.
+    """
+    if server.pk is None or server.transport != MailServer.Transport.SMTP:
+        return
+    before = MailServer.objects.filter(pk=server.pk).values_list(*WAY).get()
+    if before == tuple(getattr(server, name) for name in WAY):
+        return
+    stored = [
+        name for name in ("password", "client_key", "oauth") if name in unread and _is_set(server, name)
+    ]
+    needed = NEEDED[MailServer.Authentication(server.authentication)]
+    words = {"password": _("Password"), "client_key": _("Private key"), "oauth": _("OAuth 2.0 access")}
+    missing = [words[name] for name in stored if name in needed]
+    if missing:
+        raise RequestRefused(
+            _(
+                "Where or how this server is reached changes, so enter what is stored as a secret anew: "
+                "%(secrets)s. Secrets are never sent to another place than the one they were entered for."
+            )
+            % {"secrets": ", ".join(missing)}
+        )
+    for name in stored:
+        setattr(server, name, "")
+
+
+def _is_set(server: MailServer, name: str) -> bool:
+    return MailServer.objects.filter(pk=server.pk).exclude(**{name: ""}).exists()
+
+
 def _is_changed(server: MailServer, names: set[str]) -> bool:
     """Is one of these other than stored? A secret that was not read is not."""
     before = MailServer.objects.get(pk=server.pk)
     return any(
         getattr(before, name) != getattr(server, name) for name in names - server.get_deferred_fields()
     )
+
+
+def _refuse_foreign_domains(server: MailServer) -> None:
+    """Nobody speaks for another workspace, whatever their server would take."""
+    domain = belongs_to_another(server.workspace_id, relays.filter_of(server).all_domains)
+    if domain:
+        raise RequestRefused(
+            _("%(domain)s is a mail domain of another workspace. Take it out of FROM Filtering.")
+            % {"domain": domain}
+        )
 
 
 def _refuse_twins(server: MailServer) -> None:

@@ -209,7 +209,11 @@ def _route_of(draft: Draft, author: Contact | None) -> Route:
 
 
 def _tell(draft: Draft, message: Message, candidates: Selection, route: Route) -> None:
-    lane = relays.lane_of(draft.workspace, message.stream, route.server)
+    while not relays.stays_in_use(route.server):  # somebody archived it in this moment
+        route = _route_of(draft, message.author)
+    lane = relays.lane_of(
+        draft.workspace, message.stream, route.server, has_foreign_from=route.has_foreign_from
+    )
     mailed = candidates.pick(BY_EMAIL, **{name: name for name in candidates.names})
     renditions = fan_out.write_renditions(_frame_of(draft, message, route), mailed)
     if fan_out.write_emails(message, mailed, renditions, lane):

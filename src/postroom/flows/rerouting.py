@@ -12,6 +12,7 @@ from postroom.conversations.models.messages import Kind
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
 from postroom.outgoing import relays
+from postroom.outgoing.capturing import SECRET_LAYOUT
 from postroom.outgoing.choosing import Rule
 from postroom.outgoing.models import Lane, MailServer, Rendition
 from postroom.outgoing.queue import EmailQuerySet
@@ -37,8 +38,16 @@ def reroute(group: EmailQuerySet) -> None:
     """
     moves = list(_moves(group))
     for alike, server in moves:
-        lane = relays.lane_of(alike.message.workspace, alike.lane.stream, server)
+        lane = relays.lane_of(
+            alike.message.workspace,
+            alike.lane.stream,
+            server,
+            has_foreign_from=alike.lane.has_foreign_from,
+        )
         group.filter(message=alike.message, rendition=alike.rendition, lane=alike.lane).update(lane=lane)
+    for server in MailServer.objects.filter(lanes__emails__in=group).distinct().order_by("pk"):
+        if not relays.stays_in_use(server):
+            raise _stranded(server)
 
 
 def refuse_stranded(emails: EmailQuerySet) -> None:
@@ -68,13 +77,17 @@ def _moves(emails: EmailQuerySet) -> Iterator[tuple[_Alike, MailServer]]:
             if route.server.pk != alike.lane.server_id:
                 yield alike, route.server
         elif not alike.lane.server.is_active:
-            raise RequestRefused(
-                _(
-                    "This mail was written for the outgoing server %(server)s, which is archived, and no "
-                    "other one can send it as it is. Bring that server back, or write the message again."
-                )
-                % {"server": alike.lane.server.name}
-            )
+            raise _stranded(alike.lane.server)
+
+
+def _stranded(server: MailServer) -> RequestRefused:
+    return RequestRefused(
+        _(
+            "This mail was written for the outgoing server %(server)s, which is archived, and no "
+            "other one can send it as it is. Bring that server back, or write the message again."
+        )
+        % {"server": server.name}
+    )
 
 
 def _alike(emails: EmailQuerySet) -> Iterator[_Alike]:
@@ -99,7 +112,7 @@ class _Ways:
     def of(self, alike: _Alike) -> Route | None:
         """How it would leave now; None if its way was named, or is that of its mailing."""
         message = alike.message
-        if alike.lane.message_id is not None or _is_fixed(message):
+        if alike.lane.message_id is not None or _is_secret(alike.rendition) or _is_fixed(message):
             return None
         # A program may have handed it over in another's name: that one's personal server is not for it.
         may_be_personal = message.kind != Kind.SUBMISSION
@@ -113,6 +126,11 @@ class _Ways:
         if workspace.pk not in self._crossroads:
             self._crossroads[workspace.pk] = Crossroads(workspace)
         return self._crossroads[workspace.pk]
+
+
+def _is_secret(rendition: Rendition | None) -> bool:
+    """It opens a login: no server that a workspace controls may ever see it."""
+    return rendition is not None and rendition.layout == SECRET_LAYOUT
 
 
 def _is_fixed(message: Message) -> bool:

@@ -23,9 +23,9 @@ from postroom.flows import recording
 from postroom.flows.drafts import PostRefused
 from postroom.outgoing import fan_out, origin, raw_mail, relays
 from postroom.outgoing.capturing import SECRET_LAYOUT
-from postroom.outgoing.models import Email
-from postroom.outgoing.routes import Route, route_of
-from postroom.wire.address import Mailbox, normalise
+from postroom.outgoing.models import Email, MailServer
+from postroom.outgoing.routes import Crossroads, Route
+from postroom.wire.address import Mailbox, is_plainly, normalise, without_addresses
 from postroom.wire.header_lines import date_line
 from postroom.wire.parse import ParsedEmail, parse
 from postroom.wire.threads import mint_message_id
@@ -46,6 +46,46 @@ class _Sender:
     dropped: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """How mails of one member's program may leave. `is_secret`: only over the shared relay."""
+
+    workspace: Workspace
+    member: Member
+    is_secret: bool
+
+    def author_of(self, given: Mailbox) -> Contact:
+        """Who has that address; whoever may not use it speaks for nobody but themselves."""
+        if self.is_anothers(given):
+            return self.own_contact()
+        return recording.contact_for(self.workspace, given.addr_spec, given.display_name)
+
+    def own_contact(self) -> Contact:
+        """The member who answers for the mail."""
+        return Contact.objects.select_related("address").get(member=self.member)
+
+    def is_anothers(self, given: Mailbox | None) -> bool:
+        """Is it another member's address? Administrators' programs may send in everybody's name."""
+        if given is None or self.member.is_admin:
+            return False
+        members = Contact.objects.filter(workspace=self.workspace, address__addr_spec=given.addr_spec)
+        return members.exclude(member=None).exclude(member=self.member).exists()
+
+    def route_of(self, contact: Contact, wanted: Mailbox | None, fixed: MailServer | None = None) -> Route:
+        """The way of a mail with this From (None: the contact's own)."""
+        crossroads = Crossroads(self.workspace)
+        if self.is_secret:
+            return crossroads.secret_route(wanted)
+        # A program acts as one member: nobody else's personal server is its to use, whatever From says.
+        return crossroads.route_of(
+            contact,
+            wanted=wanted,
+            fixed=fixed,
+            may_be_personal=contact.member_id == self.member.pk,
+            is_anothers=self.is_anothers(wanted),
+        )
+
+
 def submit(
     workspace: Workspace,
     raw: bytes,
@@ -60,22 +100,27 @@ def submit(
     """Send a ready-made mail to every forward-path, each with an Email of its own.
 
     The octets stay as they are, but for the header block: Bcc goes, a missing Message-ID or Date is added,
-    and a From that the chosen server does not let us use becomes the default From, with the author's address
-    as Reply-To. Bounces come back to us, whatever `reverse_path` says; it only stands in for a missing From.
-    `shown` is kept instead of what the mail says, for a mail that only its recipients may read.
+    and a From that the chosen server does not let us use, or that is another member's, becomes the default From,
+    with the author's address as Reply-To. A Sender stays if it might be From; what steers a provider goes.
+    Bounces come back to us, whatever `reverse_path` says; it only stands in for a missing From.
+    `shown` is kept instead of what the mail says, for a mail that only its recipients may read and that
+    leaves over no server but the shared relay.
     Raises PostRefused, AddressError or AcrossTheWall, each with nothing stored.
     """
     refuse_strangers(workspace, [member, record])
     recipients = _recipients(forward_paths)
     parsed = parse(raw)
     domain = origin.default_domain(workspace)
-    sender = _sender(workspace, parsed, reverse_path=reverse_path, member=member)
+    ways = _Ways(workspace, member, shown is not None)
+    sender = _sender(ways, parsed, reverse_path=reverse_path)
     message_id = message_names.usable(parsed.message_id)
     message_id = message_id or mint_message_id(uuid.uuid4().hex, domain.domain)
     kept = parsed if shown is None else replace(parsed, html=None, text=shown, attachments=[])
     attachments = _kept_files(workspace, kept)
     layout = "literal" if shown is None else SECRET_LAYOUT
     with transaction.atomic():
+        while not relays.stays_in_use(sender.route.server):  # somebody archived it in this moment
+            sender = _sender(ways, parsed, reverse_path=reverse_path)
         message = _write(workspace, kept, message_id, sender=sender, record=record, stream=str(stream))
         message_names.remember(message, parsed.message_id)
         Attachment.objects.bulk_create(_hung_on(message, attachments))
@@ -93,27 +138,37 @@ def _recipients(forward_paths: Iterable[str]) -> list[str]:
     return recipients
 
 
-def _sender(workspace: Workspace, parsed: ParsedEmail, *, reverse_path: str, member: Member) -> _Sender:
+def _sender(ways: _Ways, parsed: ParsedEmail, *, reverse_path: str) -> _Sender:
     given = parsed.from_ or (Mailbox("", normalise(reverse_path)) if reverse_path else None)
     if given is None:
-        contact = Contact.objects.select_related("address").get(member=member)
-        route = route_of(workspace, contact)
-        return _Sender(contact, route, _from_line(route.from_), ("from",))
-    contact = recording.contact_for(workspace, given.addr_spec, given.display_name)
-    # A program acts as one member: nobody else's personal server is its to use, whatever From says.
-    route = route_of(workspace, contact, wanted=given, may_be_personal=contact.member_id == member.pk)
+        contact = ways.own_contact()
+        route = ways.route_of(contact, None)
+        return _Sender(contact, route, _from_line(route.from_), ("from", "sender"))
+    contact = ways.author_of(given)
+    route = ways.route_of(contact, given)
+    sent_by = _sent_by(ways, parsed, contact, route)
     if route.from_.addr_spec == given.addr_spec:
-        is_there = _is_one_from(parsed)
-        return _Sender(contact, route, () if is_there else _from_line(given), () if is_there else ("from",))
+        is_there = len(parsed.headers.get_all("From")) == 1 and is_plainly(given, parsed.headers.get("From"))
+        if is_there:
+            return _Sender(contact, route, sent_by, ("sender",))
+        clear = Mailbox(without_addresses(given.display_name), given.addr_spec)
+        return _Sender(contact, route, (*_from_line(clear), *sent_by), ("from", "sender"))
     added = _from_line(route.from_)
     if "Reply-To" not in parsed.headers and given.addr_spec.isascii():
         added += (b"Reply-To: " + given.header(),)
     return _Sender(contact, route, added, ("from", "sender"))
 
 
-def _is_one_from(parsed: ParsedEmail) -> bool:
-    """Does it name one author, whoever reads it? Of two, what we checked need not be what is shown."""
-    return len(parsed.headers.get_all("From")) == 1 and len(parsed.headers.mailboxes("From", 2)) == 1
+def _sent_by(ways: _Ways, parsed: ParsedEmail, contact: Contact, route: Route) -> tuple[bytes, ...]:
+    """The Sender (RFC 5322 §3.6.2), where it names one mailbox that might be From on the same way."""
+    named = parsed.headers.mailboxes("Sender", 2)
+    if (
+        len(named) != 1
+        or ways.route_of(contact, named[0], route.server).from_.addr_spec != named[0].addr_spec
+    ):
+        return ()
+    clear = Mailbox(without_addresses(named[0].display_name), named[0].addr_spec)
+    return (b"Sender: " + clear.header(),)
 
 
 def _from_line(mailbox: Mailbox) -> tuple[bytes, ...]:
@@ -174,7 +229,9 @@ def _template(raw: bytes, parsed: ParsedEmail, message_id: str, *, sender: _Send
 def _tell(
     message: Message, template: raw_mail.Template, recipients: list[str], *, layout: str, route: Route
 ) -> None:
-    lane = relays.lane_of(message.workspace, message.stream, route.server)
+    lane = relays.lane_of(
+        message.workspace, message.stream, route.server, has_foreign_from=route.has_foreign_from
+    )
     rendition = fan_out.rendition_of(message, template, route, ("en", layout))
     rendition.save()
     note(EventKind.ROUTE, workspace=message.workspace, message=message, **route.detail())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from postroom.wire.address import Mailbox
+from postroom.wire.address import Mailbox, without_addresses
 from postroom.wire.from_filter import FromFilter
 
 
@@ -14,6 +14,7 @@ class Rule(StrEnum):
     """Why a server was chosen, in the order in which the rules are asked."""
 
     FIXED = "fixed"  # whoever wrote the mail named the server
+    SECRET = "secret"  # it opens a login, so it goes over no server that a workspace controls
     CAMPAIGNS = "campaigns"  # the server for campaigns carries a campaign
     PERSONAL = "personal"  # the author's own server lets them send from this address
     FROM_ADDRESS = "from_address"  # its filter names the From address
@@ -34,6 +35,18 @@ class Candidate:
     priority: int = 10
     name: str = ""
     is_for_campaigns: bool = False
+    is_shared: bool = False
+
+
+class Why(StrEnum):
+    """Why the header From is not the address that was wanted."""
+
+    KEPT = ""  # it is
+    NOT_ASCII = "not_ascii"  # most servers and readers know no letters beyond ASCII in an address
+    OVERRIDDEN = "overridden"  # a whole address is set as the default From
+    FILTERED = "filtered"  # the server's filter does not name it
+    NOT_OURS = "not_ours"  # the server takes any, but the domain is not ours: SPF and DKIM would not align
+    ANOTHERS = "anothers"  # it is a mail domain of another workspace, or another member's address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +71,14 @@ class Sender:
 
     `wanted` is the author's mailbox, `default` the address that stands in for it (the notification address).
     `own_domains` are the workspace's mail domains. `is_overridden`: every From becomes the default one.
+    `is_anothers`: the wanted address is somebody else's to use, whatever a server would let through.
     """
 
     wanted: Mailbox
     default: str
     own_domains: frozenset[str]
     is_overridden: bool = False
+    is_anothers: bool = False
 
     @property
     def effective(self) -> Mailbox:
@@ -71,23 +86,17 @@ class Sender:
 
         An address beyond ASCII never is: only who speaks SMTPUTF8 could read it, on the whole way.
         """
-        is_kept = self.wanted.addr_spec.isascii() and not self.is_overridden
+        is_kept = self.wanted.addr_spec.isascii() and not (self.is_overridden or self.is_anothers)
         return self.wanted if is_kept else self.rewritten
 
     @property
     def rewritten(self) -> Mailbox:
-        """The author's name, or else their local part, at the default From."""
-        return Mailbox(self.wanted.display_name or self.wanted.local_part, self.default)
+        """The author's name, or else their local part, at the default From.
 
-
-class Why(StrEnum):
-    """Why the header From is not the address that was wanted."""
-
-    KEPT = ""  # it is
-    NOT_ASCII = "not_ascii"  # most servers and readers know no letters beyond ASCII in an address
-    OVERRIDDEN = "overridden"  # a whole address is set as the default From
-    FILTERED = "filtered"  # the server's filter does not name it
-    NOT_OURS = "not_ours"  # the server takes any, but the domain is not ours: SPF and DKIM would not align
+        Addresses in a name go: many readers show nothing but the name, and this one is not checked.
+        """
+        names = (without_addresses(name) for name in (self.wanted.display_name, self.wanted.local_part))
+        return Mailbox(next(filter(None, names), ""), self.default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +119,7 @@ class Choice:
 def choose(sender: Sender, servers: Servers, *, is_campaign: bool = False) -> Choice:
     """The first rule that finds a server, and the From that this server lets us use."""
     server, rule = _found(sender, servers, is_campaign)
-    header_from = sender.effective if _is_kept(server.filter, sender) else sender.rewritten
+    header_from = sender.effective if _is_kept(server, sender) else sender.rewritten
     is_rewritten = header_from.addr_spec != sender.wanted.addr_spec
     return Choice(
         server.id,
@@ -119,7 +128,7 @@ def choose(sender: Sender, servers: Servers, *, is_campaign: bool = False) -> Ch
         sender.wanted,
         is_rewritten,
         not server.filter.accepts_address(header_from.addr_spec),
-        _why(server.filter, sender) if is_rewritten else Why.KEPT,
+        _why(server, sender) if is_rewritten else Why.KEPT,
     )
 
 
@@ -177,20 +186,30 @@ def _shared(sender: Sender, servers: Servers, ordinary: Sequence[Candidate]) -> 
     """The shared relay, unless its filter wants neither From while there are others to fall back on."""
     if not servers.is_shared_set:
         return None
-    wanted = (sender.effective.addr_spec, sender.default)
-    is_fitting = any(map(servers.shared.filter.accepts_address, wanted))
+    is_fitting = _is_kept(servers.shared, sender) or servers.shared.filter.accepts_address(sender.default)
     return (servers.shared, Rule.SHARED) if is_fitting or not ordinary else None
 
 
-def _why(named: FromFilter, sender: Sender) -> Why:
+def _why(server: Candidate, sender: Sender) -> Why:
     if sender.is_overridden:
         return Why.OVERRIDDEN
+    if sender.is_anothers:
+        return Why.ANOTHERS
     if not sender.wanted.addr_spec.isascii():
         return Why.NOT_ASCII
-    return Why.NOT_OURS if named.is_any else Why.FILTERED
+    is_ours = sender.wanted.domain in sender.own_domains
+    return Why.FILTERED if is_ours or not _is_for_own_only(server) else Why.NOT_OURS
 
 
-def _is_kept(named: FromFilter, sender: Sender) -> bool:
-    """Does the wanted From stay? Where anything goes, only on our own domains, so that DMARC aligns."""
+def _is_kept(server: Candidate, sender: Sender) -> bool:
+    """Does the wanted From stay? Where anything goes, only on our own domains, so that DMARC aligns.
+
+    On the shared relay, too: its filter names the domains of all workspaces, and speaks for none of them.
+    """
     from_ = sender.effective
-    return from_.domain in sender.own_domains if named.is_any else named.accepts_address(from_.addr_spec)
+    is_ours = from_.domain in sender.own_domains or not _is_for_own_only(server)
+    return is_ours and server.filter.accepts_address(from_.addr_spec)
+
+
+def _is_for_own_only(server: Candidate) -> bool:
+    return server.filter.is_any or server.is_shared

@@ -132,13 +132,14 @@ class Lane(models.Model):
 
     `message` sets a mailing's Emails apart from the rest, so that its turn, its pause and its end are one
     row too. `via` is the server that stands in while `server` is down (None: none does).
+    `has_foreign_from`: mail was put here whose From only its own server lets us use, on no domain of ours.
     """
 
     classified = Classified(
         kept=Kept.WITH_WORKSPACE,
         plain=(
             "id", "workspace", "stream", "server", "via", "message", "held_until", "held_because",
-            "is_paused",
+            "is_paused", "has_foreign_from",
         ),
     )  # fmt: skip
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="lanes")
@@ -149,6 +150,7 @@ class Lane(models.Model):
     held_until = models.DateTimeField(null=True)
     held_because = models.CharField(max_length=40, blank=True, db_default="")
     is_paused = models.BooleanField(db_default=False, default=False)
+    has_foreign_from = models.BooleanField(db_default=False, default=False)
 
     class Meta:
         constraints = [

@@ -12,6 +12,10 @@ _FIELD_START = re.compile(rb"[!-9;-~]+[ \t]*:")
 _ALWAYS_DROPPED = frozenset(
     {b"bcc", b"resent-bcc", b"return-path", b"x-postroom-record", COPY_HEADER.lower().encode()}
 )
+# What providers obey when it comes over SMTP: more recipients, other templates, another account.
+_STEERING = re.compile(
+    rb"x-(?:smtpapi|msys-api|(?:mc|mailgun|mailin|mailjet|mj|pm|postmark|sendgrid|ses|sib)-.*)", re.DOTALL
+)
 # RFC 5322 §3.6: at most one of each. Readers differ in which of two they show, and one of them may be false.
 _ONCE = frozenset(
     (b"from", b"sender", b"reply-to", b"to", b"cc", b"subject", b"date", b"message-id", b"in-reply-to")
@@ -33,7 +37,7 @@ def template_of(raw: bytes, *, added: Sequence[bytes], dropped: Collection[str] 
     """The mail as a template whose one placeholder is the mark of each copy.
 
     `added` are whole header lines without line ends, put first; fields named in `dropped` go, and so does
-    what nobody but us may say or see: Bcc, Return-Path and our own marks. Of fields that may stand once the
+    what nobody but us may say or see: Bcc, Return-Path, our own marks, and what steers providers. Of fields that may stand once the
     first is kept, and what no header may hold is mended (`wire.mended`); all else stays octet for octet.
     """
     head, rest = split(raw)
@@ -47,7 +51,8 @@ def _first_of_each(head: bytes, gone: Collection[bytes]) -> Iterator[bytes]:
     seen: set[bytes] = set()
     for line in _fields(head):
         name = line.partition(b":")[0].strip().lower()
-        if name not in gone and not (name in _ONCE and name in seen):
+        is_once_more = name in _ONCE and name in seen
+        if name not in gone and not is_once_more and not _STEERING.fullmatch(name):
             yield line
         seen.add(name)
 

@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 
 from postroom.outgoing import relays
 from postroom.outgoing.models import Lane, MailServer
-from postroom.workspaces.models import Workspace
+from postroom.workspaces.models import MailDomain, Workspace
 
 Lanes = QuerySet[Lane]
 
@@ -37,31 +37,59 @@ class Change:
         return self.home.down_until
 
 
-def fits(candidate: MailServer, home: MailServer, now: datetime) -> bool:
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a stand-in is needed for: lanes of this home server, of a workspace with these mail domains.
+
+    `has_foreign_from`: a From on another domain was written there, whatever the home's filter says today.
+    """
+
+    home: MailServer
+    own_domains: frozenset[str]
+    has_foreign_from: bool = False
+
+    @property
+    def is_of_own_domains(self) -> bool:
+        """Is every From on a domain of the workspace? A server without filter keeps no other."""
+        return not self.has_foreign_from and relays.filter_of(self.home).all_domains <= self.own_domains
+
+
+def fits(candidate: MailServer, waiting: Waiting, now: datetime) -> bool:
     """May this server carry what was written for that one?
 
     It has to be in use over SMTP, reachable as far as we know, nobody's personal one, and must let us send
-    from every address that the other does, because the From of what waits is written already.
+    from every address that the other does, because the From of what waits is written already. One that names
+    no addresses of this workspace, and so would have changed a foreign From, gets only Froms of our domains.
+    What was to be encrypted, and to nobody but a server with a proven name, stays so.
     """
+    home = waiting.home
     if candidate.transport != MailServer.Transport.SMTP:
         return False
     is_there = candidate.is_active and candidate.owner_id is None and candidate.pk != home.pk
     is_set = not candidate.is_shared or bool(settings.POSTROOM_RELAY_URL)
     is_up = candidate.down_until is None or candidate.down_until <= now
-    return is_there and is_set and is_up and relays.filter_of(candidate).covers(relays.filter_of(home))
+    if not (is_there and is_set and is_up and relays.protection_of(candidate) >= relays.protection_of(home)):
+        return False
+    named = relays.filter_of(candidate)
+    is_for_own_only = named.is_any or candidate.is_shared
+    return named.covers(relays.filter_of(home)) and (waiting.is_of_own_domains or not is_for_own_only)
 
 
 def choose(lanes: Iterable[Lane], down: MailServer, now: datetime) -> list[Change]:
     """Find a stand-in for each lane whose server, or whose stand-in, is `down`; return only what changes."""
-    groups: dict[tuple[int, int], list[Lane]] = defaultdict(list)
+    groups: dict[tuple[int, int, bool], list[Lane]] = defaultdict(list)
     for lane in lanes:
-        groups[(lane.workspace_id, lane.server_id)].append(lane)
-    candidates = _candidates({workspace_id for workspace_id, _ in groups})
+        groups[(lane.workspace_id, lane.server_id, lane.has_foreign_from)].append(lane)
+    workspace_ids = {workspace_id for workspace_id, *_ in groups}
+    candidates, domains = _candidates(workspace_ids), _own_domains(workspace_ids)
     changes = []
     for group in groups.values():
         home = down if group[0].server_id == down.pk else group[0].server
+        waiting = Waiting(home, frozenset(domains[group[0].workspace_id]), group[0].has_foreign_from)
         # A personal server's owner chose it for what they write: nobody else's way out is theirs to use.
-        fitting = [] if home.owner_id else [one for one in _of(group[0], candidates) if fits(one, home, now)]
+        # And the shared relay carries what opens logins: no server that a workspace controls may see that.
+        is_alone = home.owner_id is not None or home.is_shared
+        fitting = [] if is_alone else [one for one in _of(group[0], candidates) if fits(one, waiting, now)]
         changes += _changes(group, home, [one for one in fitting if one.pk != down.pk])
     return changes
 
@@ -80,6 +108,14 @@ def _candidates(workspace_ids: set[int]) -> list[MailServer]:
     rows = MailServer.objects.filter(Q(workspace__in=workspace_ids) | Q(workspace=None), is_active=True)
     ordered = rows.defer(*relays.SECRETS).order_by("priority", "name", "pk")
     return sorted(ordered, key=lambda server: server.is_shared)
+
+
+def _own_domains(workspace_ids: set[int]) -> dict[int, set[str]]:
+    found: dict[int, set[str]] = {workspace_id: set() for workspace_id in workspace_ids}
+    rows = MailDomain.objects.filter(workspace__in=workspace_ids)
+    for workspace_id, domain in rows.values_list("workspace_id", "domain"):
+        found[workspace_id].add(domain)
+    return found
 
 
 def _of(lane: Lane, candidates: Iterable[MailServer]) -> list[MailServer]:

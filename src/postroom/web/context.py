@@ -40,7 +40,7 @@ def every_page(request: HttpRequest) -> dict[str, Any]:
     """Counts and banners for a member; nothing for strangers."""
     member = cast(MemberRequest, request).member if hasattr(request, "member") else None
     if member is None:
-        return {"is_demo": is_demo()}
+        return {"is_demo": is_demo(), "has_shared_relay": bool(settings.POSTROOM_RELAY_URL)}
     now = timezone.now()
     return {
         "member": member,
@@ -50,6 +50,7 @@ def every_page(request: HttpRequest) -> dict[str, Any]:
         "banners": banners(member, now),
         "limit_banner": limit_banner(member, now),
         "is_demo": is_demo(),
+        "has_shared_relay": bool(settings.POSTROOM_RELAY_URL),
     }
 
 

@@ -27,6 +27,13 @@ _SAFE_ADDRESS: Final = re.compile(
 )
 
 
+_PLAIN: Final = re.compile(
+    rf"""(?:(?:"(?:[^"\\<>]|\\["\\])*"|[^"\\<>(),:;@]*)\s*<({_ATOM}(?:\.{_ATOM})*@[a-z0-9_.\-]+)>"""
+    rf"""|({_ATOM}(?:\.{_ATOM})*@[a-z0-9_.\-]+))""",
+    re.IGNORECASE,
+)
+
+
 class AddressError(ValueError):
     """Not one deliverable address; the message says what to write instead."""
 
@@ -82,6 +89,24 @@ class Mailbox:
 def clean_name(name: str) -> str:
     """A display name without control and direction characters, white space folded, cut to a sane length."""
     return " ".join(one_line(name).split())[:MAX_DISPLAY_NAME].rstrip()
+
+
+def without_addresses(name: str) -> str:
+    """A display name without words that look like an address, and without angle brackets."""
+    words = clean_name(name).split()
+    kept = " ".join(word for word in words if "@" not in unicodedata.normalize("NFKC", word))
+    return clean_name("".join(" " if unicodedata.normalize("NFKC", one) in "<>" else one for one in kept))
+
+
+def is_plainly(mailbox: Mailbox, value: str | None) -> bool:
+    """Would every reader find this mailbox, and no other address, in a header's value?
+
+    Of `<a@x.example> <b@y.example>` one reader takes the first and another the second.
+    """
+    found = _PLAIN.fullmatch((value or "").strip())
+    name = clean_name(mailbox.display_name)
+    is_alone = found is not None and (found[1] or found[2]).lower() == mailbox.addr_spec
+    return is_alone and without_addresses(name) == name
 
 
 def _ascii_phrase(name: str) -> str:

@@ -42,6 +42,11 @@ class FromFilter:
         """Does it name nothing, so that every From is accepted?"""
         return not (self.addresses or self.domains)
 
+    @property
+    def all_domains(self) -> frozenset[str]:
+        """The domains that are named, be it by one address."""
+        return self.domains | {_domain_of(address) for address in self.addresses}
+
     def accepts_address(self, addr_spec: str) -> bool:
         """May a (normalised) address be From: because nothing is named, or it or its domain is?"""
         return self.is_any or self.accepts_exactly(addr_spec) or self.accepts_domain(_domain_of(addr_spec))
