@@ -251,6 +251,26 @@ def test_what_an_equal_server_can_send_leaves_an_archived_one(people: Cast) -> N
     assert written(message)[0] == "New"
 
 
+def test_what_any_other_server_can_send_as_it_is_leaves_an_archived_one(people: Cast) -> None:
+    MailDomain.objects.create(workspace=people.workspace, domain="demo.example")
+    old = server(people, "ana@demo.example")
+    message = say(people)
+    assert written(message) == ("Acme", *["ana@demo.example"] * 3)
+    ids = failed(message)
+    MailServer.objects.filter(pk=old.pk).update(is_active=False)
+    server(people, "ben@demo.example, demo.postroom.localhost", "Other")
+    assert retrying.retry_what_can(ids, people.olga).count == 1
+    assert written(message) == ("relay", *["ana@demo.example"] * 3)
+
+
+def test_another_server_that_would_change_the_from_is_none_for_what_is_stranded(people: Cast) -> None:
+    old = server(people, "ana@demo.example")
+    ids = failed(say(people))
+    MailServer.objects.filter(pk=old.pk).update(is_active=False)
+    server(people, "demo.postroom.localhost", "Other")
+    assert list(retrying.retry_what_can(ids, people.olga).left) == ids
+
+
 def test_a_message_that_was_written_before_there_were_routes_stays(people: Cast) -> None:
     message = say(people)
     Rendition.objects.filter(message=message).update(from_addr_spec="")

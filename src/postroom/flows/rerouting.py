@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.utils.translation import gettext as _
 
 from postroom.conversations.models import Message
@@ -17,6 +18,7 @@ from postroom.outgoing.choosing import Rule
 from postroom.outgoing.models import Lane, MailServer, Rendition
 from postroom.outgoing.queue import EmailQuerySet
 from postroom.outgoing.routes import Crossroads, Route
+from postroom.wire.address import Mailbox
 from postroom.workspaces.models import Workspace
 from postroom.workspaces.refusals import RequestRefused
 
@@ -77,7 +79,10 @@ def _moves(emails: EmailQuerySet) -> Iterator[tuple[_Alike, MailServer]]:
             if route.server.pk != alike.lane.server_id:
                 yield alike, route.server
         elif not alike.lane.server.is_active:
-            raise _stranded(alike.lane.server)
+            other = ways.another_for(alike)
+            if other is None:
+                raise _stranded(alike.lane.server)
+            yield alike, other
 
 
 def _stranded(server: MailServer) -> RequestRefused:
@@ -122,10 +127,33 @@ class _Ways:
             self._routes[key] = here.route_of(message.author, may_be_personal=may_be_personal)
         return self._routes[key]
 
+    def another_for(self, alike: _Alike) -> MailServer | None:
+        """The first server, in the order of the choice, that would send it just as it is written."""
+        message, rendition = alike.message, alike.rendition
+        if alike.lane.message_id is not None or rendition is None or not rendition.from_addr_spec:
+            return None
+        if _is_secret(rendition) or _is_fixed(message):
+            return None
+        wanted = Mailbox("", rendition.from_addr_spec)
+        for server in _in_order(message):
+            route = self._at(message.workspace).route_of(message.author, wanted=wanted, fixed=server)
+            if not route.is_warning and _may_leave_as_written(route, rendition):
+                return server
+        return None
+
     def _at(self, workspace: Workspace) -> Crossroads:
         if workspace.pk not in self._crossroads:
             self._crossroads[workspace.pk] = Crossroads(workspace)
         return self._crossroads[workspace.pk]
+
+
+def _in_order(message: Message) -> list[MailServer]:
+    """The author's own server, those with a filter, those without, the shared relay."""
+    found = relays.servers_of(message.workspace).filter(is_for_campaigns=False)
+    owner_id = message.author.member_id if message.author else None
+    mine = [one for one in found if owner_id and one.owner_id == owner_id and message.kind != Kind.SUBMISSION]
+    own = sorted((one for one in found if not one.owner_id), key=lambda one: relays.filter_of(one).is_any)
+    return [*mine, *own, *([relays.shared_server()] if settings.POSTROOM_RELAY_URL else [])]
 
 
 def _is_secret(rendition: Rendition | None) -> bool:
@@ -136,6 +164,14 @@ def _is_secret(rendition: Rendition | None) -> bool:
 def _is_fixed(message: Message) -> bool:
     chosen = Event.objects.filter(message=message, kind=EventKind.ROUTE, email_id=None)
     return chosen.filter(detail__rule=str(Rule.FIXED)).exists()
+
+
+def _may_leave_as_written(route: Route, rendition: Rendition) -> bool:
+    """Is the From kept, and the return path either the same or, as on its old server, just the From?"""
+    if _is_the_same(route, rendition):
+        return True
+    from_ = rendition.from_addr_spec
+    return from_ == route.from_.addr_spec == rendition.reverse_path
 
 
 def _is_the_same(route: Route, rendition: Rendition | None) -> bool:
