@@ -13,6 +13,7 @@ _SELF_EXPLAINING = {
     "invalid": "address_invalid",
     "captured": "captured",
     "no_server": "no_server",
+    "server_archived": "server_archived",
     "server_unreachable": "server_unreachable",
     "throttled": "throttled",
     "unreached_too_long": "unreached_too_long",

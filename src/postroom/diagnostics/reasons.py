@@ -315,6 +315,13 @@ REASONS = (
         is_retry_useful=True,
     ),
     Reason(
+        "server_archived",
+        _("The outgoing server that the mail was written for is archived. The mail waits in Postroom."),
+        YOU,
+        _("Bring the server back under Outgoing Servers, or cancel the email and write it again."),
+        is_retry_useful=True,
+    ),
+    Reason(
         "daily_limit",
         _("The daily limit of the workspace was used up. The mail has not left Postroom."),
         YOU,

@@ -33,6 +33,7 @@ WHY_TOLD: dict[str, Words] = {
 }
 WHY_HELD: dict[str, Words] = {
     "server_unreachable": gettext_lazy("the outgoing server could not be reached"),
+    "server_archived": gettext_lazy("its outgoing server is archived"),
     "no_server": gettext_lazy("no outgoing server is set up (RELAY_URL)"),
     "daily_limit": gettext_lazy("the daily limit is used up"),
     "daily_limit_urgent_share": gettext_lazy("the rest of the daily limit is kept for urgent mail"),

@@ -62,7 +62,9 @@ async def _run(server: MailServer, relay: Relay | Account) -> Drain:
 
 
 def _relay_of(server: MailServer) -> Relay | Account | Trouble:
-    """How to reach the server, or why that cannot be told."""
+    """How to reach the server, or why that cannot be told, or why it must not be."""
+    if not server.is_active:
+        return Trouble(holds.SERVER_ARCHIVED, "The server is archived")
     try:
         if server.transport == MailServer.Transport.ESP:
             return esp.account_of(server)

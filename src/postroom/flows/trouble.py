@@ -92,7 +92,7 @@ def note_changes(changes: Iterable[Change], why: str) -> None:
 
 
 def _seconds(because: str, count: int) -> float:
-    if because == holds.NO_SERVER:
+    if because in (holds.NO_SERVER, holds.SERVER_ARCHIVED):
         return NO_SERVER_SECONDS
     return throttled_seconds(count) if because == holds.THROTTLED else hold_seconds(count)
 

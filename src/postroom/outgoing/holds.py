@@ -24,7 +24,9 @@ from postroom.outgoing.stand_ins import Change, Lanes
 NO_SERVER = "no_server"
 SERVER_UNREACHABLE = "server_unreachable"
 THROTTLED = "throttled"
-SERVER_TROUBLES = (NO_SERVER, SERVER_UNREACHABLE, THROTTLED)
+SERVER_ARCHIVED = "server_archived"
+SERVER_TROUBLES = (NO_SERVER, SERVER_UNREACHABLE, THROTTLED, SERVER_ARCHIVED)
+_STOOD_IN_FOR = (SERVER_UNREACHABLE, SERVER_ARCHIVED)
 MOST_FAILURES = 30_000
 _OPEN: Mapping[str, object] = {"held_until": None, "held_because": ""}
 
@@ -41,8 +43,8 @@ class Held:
 def hold_server(server_id: int, until: datetime, because: str, failure: str) -> Held:
     """Leave a server alone until a time; `because` is one of SERVER_TROUBLES, `failure` says it in words.
 
-    Only a server that is not reached gets stand-ins: one that asks for less shall get less, not the same over
-    another way.
+    Only a server that is not reached, or archived, gets stand-ins: one that asks for less shall get less, not
+    the same over another way.
     """
     with transaction.atomic():
         server = MailServer.objects.defer(*SECRETS).select_for_update().get(pk=server_id)
@@ -59,7 +61,7 @@ def hold_server(server_id: int, until: datetime, because: str, failure: str) -> 
 
 def keep_away(server: MailServer) -> Sequence[Change]:
     """Hold, or give to a stand-in, whatever a server that is left alone would carry; return who stands in."""
-    changes = _move_away(server, timezone.now()) if server.down_because == SERVER_UNREACHABLE else ()
+    changes = _move_away(server, timezone.now()) if server.down_because in _STOOD_IN_FOR else ()
     waits = _open_unless_kept(_carried_by(server.pk))
     waits.update(held_until=server.down_until, held_because=server.down_because)
     return changes
@@ -96,6 +98,11 @@ def reopen(server_id: int) -> None:
     MailServer.objects.filter(pk=server_id).update(down_until=None, down_because="")
     _around(server_id).filter(held_because__in=SERVER_TROUBLES).update(**_OPEN)
     _come_home(Lane.objects.filter(server_id=server_id))
+
+
+def give_back(server_id: int) -> None:
+    """The server stands in for nobody any more."""
+    _come_home(Lane.objects.filter(via=server_id))
 
 
 def forget(server_id: int) -> None:
