@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from postroom.conversations.models import Address, Contact
 from postroom.flows.posting import PostRefused, submit
 from postroom.outgoing.models import Email, Rendition
 from postroom.wire.address import AddressError
+from postroom.workspaces.models import Member
 from postroom.workspaces.refusals import AcrossTheWall
 from tests.people import Cast, cast
 
@@ -167,3 +169,100 @@ def test_a_mail_that_says_how_it_came_about_keeps_its_own_words(people: Cast) ->
     )
     assert (mail["Auto-Submitted"], mail["Precedence"]) == ("auto-replied", "bulk")
     assert mail["X-Auto-Response-Suppress"] is None
+
+
+# In whose name a program may speak.
+
+
+def from_of(people: Cast, line: bytes, **more: Any) -> tuple[str, Any]:
+    message, mail = sent(people, line + b"\r\nTo: ben@example.org\r\nSubject: x\r\n\r\nhello", **more)
+    return bytes(Rendition.objects.get(message=message).octets).decode(), mail
+
+
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        (b"From: <ceo@bank.example> <x@demo.postroom.localhost>", "x@demo.postroom.localhost"),
+        (b"From: ceo@bank.example <x@demo.postroom.localhost>", "x@demo.postroom.localhost"),
+        (b'From: "CEO <ceo@bank.example>" <x@demo.postroom.localhost>', "CEO <x@demo.postroom.localhost>"),
+        (
+            b"From: =?utf-8?q?CEO_=3Cceo=40bank.example=3E?= <x@demo.postroom.localhost>",
+            "CEO <x@demo.postroom.localhost>",
+        ),
+        (b"From: x@demo.postroom.localhost (ceo@bank.example)", "x@demo.postroom.localhost"),
+        (b'From: "CEO <ceo@bank.example>" <x@evil.example>', "CEO <notifications@demo.postroom.localhost>"),
+    ],
+)
+def test_a_from_in_which_readers_find_two_addresses_is_written_anew(
+    people: Cast, line: bytes, written: str
+) -> None:
+    octets, _ = from_of(people, line)
+    head = octets.partition("\r\n\r\n")[0]
+    assert [each for each in head.split("\r\n") if each.lower().startswith("from")] == [f"From: {written}"]
+    assert "bank.example" not in head
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'From: "Shop, 5 percent" <x@demo.postroom.localhost>',
+        b"From: =?utf-8?q?=C8=98?= <X@Demo.postroom.localhost>",
+    ],
+)
+def test_a_plain_from_of_ours_stays_octet_for_octet(people: Cast, line: bytes) -> None:
+    octets, _ = from_of(people, line)
+    assert f"\r\n{line.decode()}\r\n" in octets
+
+
+@pytest.mark.parametrize(
+    ("sender", "kept"),
+    [
+        (b"desk@demo.postroom.localhost", "desk@demo.postroom.localhost"),
+        (b"ceo@bank.example", None),
+        (b"olga@demo.postroom.localhost", None),
+        (b"a@demo.postroom.localhost, ceo@bank.example", None),
+        (b"<ceo@bank.example> <a@demo.postroom.localhost>", "a@demo.postroom.localhost"),
+    ],
+)
+def test_a_sender_stays_where_it_might_be_from(people: Cast, sender: bytes, kept: str | None) -> None:
+    give_own_address(people.olga, "olga@demo.postroom.localhost")
+    _, mail = from_of(people, b"From: x@demo.postroom.localhost\r\nSender: " + sender)
+    assert mail["Sender"] == kept
+
+
+def give_own_address(member: Member, addr_spec: str) -> None:
+    contact = Contact.objects.get(member=member)
+    contact.address = Address.of(member.workspace, addr_spec)
+    contact.save()
+
+
+OLGA = "olga@demo.postroom.localhost"
+
+
+def test_a_member_does_not_send_as_another_member(people: Cast) -> None:
+    give_own_address(people.olga, OLGA)
+    message, mail = sent(people, RAW.replace(b"Shop <shop@", b"Olga Ionescu <olga@"))
+    assert mail["From"] == f"Olga Ionescu <notifications@{people.domain}>"
+    assert mail["Reply-To"] == f"Olga Ionescu <{OLGA}>"
+    assert message.author == people.ana_contact
+
+
+def test_an_administrators_program_and_the_member_themself_may_use_a_members_address(people: Cast) -> None:
+    give_own_address(people.ana, "ana@demo.postroom.localhost")
+    give_own_address(people.olga, OLGA)
+    for name, member in ((b"ana", people.ana), (b"ana", people.olga), (b"olga", people.olga)):
+        message, mail = sent(people, RAW.replace(b"<shop@", b"<%b@" % name), member=member)
+        assert mail["From"] == f"Shop <{name.decode()}@demo.postroom.localhost>"
+        assert message.author.addr_spec == f"{name.decode()}@demo.postroom.localhost"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["X-SMTPAPI", "X-MC-BccAddress", "X-MSYS-API", "X-Mailgun-Variables", "x-postmark-server-token",
+     "X-SES-CONFIGURATION-SET", "X-PM-Message-Stream"],
+)  # fmt: skip
+def test_what_steers_a_provider_does_not_leave(people: Cast, name: str) -> None:
+    line = f"From: x@demo.postroom.localhost\r\n{name}: a,\r\n b\r\nX-Mailer: Shop".encode()
+    octets, mail = from_of(people, line)
+    assert (mail[name], mail["X-Mailer"]) == (None, "Shop")
+    assert " b\r\n" not in octets

@@ -19,8 +19,8 @@ from postroom.diagnostics.models import Event
 from postroom.diagnostics.trail import trail
 from postroom.engine.embedded import Engine
 from postroom.flows import sending, trouble
-from postroom.flows.submitting import submit
 from postroom.flows.mail_servers import unarchive
+from postroom.flows.submitting import submit
 from postroom.outgoing import holds
 from postroom.outgoing.models import Attempt, Email, Lane, MailServer
 from postroom.outgoing.relays import shared_server

@@ -87,6 +87,24 @@ def test_nobody_may_add_what_readers_look_at(line: bytes, extra: bytes) -> None:
     assert verdicts(fields + b"\r\nX-Seen: yes" + gap + rest) == [True]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Content-Type: text/html",
+        b"Cc: eve@x.example",
+        b"MIME-Version: 1.0",
+        b"Content-Transfer-Encoding: base64",
+        b"Sender: eve@x.example",
+        b"Reply-To: eve@x.example",
+    ],
+)
+@pytest.mark.parametrize("octets", [LETTER, b"From: ana@demo.example\r\nTo: %(to)b\r\n\r\nHello\r\n"])
+def test_nothing_put_first_changes_how_a_mail_is_read(line: bytes, octets: bytes) -> None:
+    copy = signed(octets, "rsa")
+    assert verdicts(copy) == [True]
+    assert verdicts(line + b"\r\n" + copy) == [False]
+
+
 def test_what_a_relay_may_change_under_relaxed_changes_nothing() -> None:
     copy = signed(LETTER, "rsa", "ed25519")
     refolded = copy.replace(b"Subject: 100% of the\r\n  lamps", b"SUBJECT:   100%\r\n\tof the lamps")

@@ -208,9 +208,7 @@ def _refuse_to_open_more(member: Member) -> None:
     """Raise RequestRefused if a login opens more than an administrator of this one workspace may do."""
     if member.user.memberships.filter(role=Role.OPERATOR).exists():
         raise RequestRefused(
-            _(
-                "This person operates the installation. Only an operator gets a link to a new password of theirs."
-            )
+            _("This person operates the installation. Only an operator gets a link to their new password.")
         )
     if member.user.memberships.exclude(pk=member.pk).exists():
         raise RequestRefused(

@@ -100,8 +100,9 @@ def submit(
     """Send a ready-made mail to every forward-path, each with an Email of its own.
 
     The octets stay as they are, but for the header block: Bcc goes, a missing Message-ID or Date is added,
-    and a From that the chosen server does not let us use, or that is another member's, becomes the default From,
-    with the author's address as Reply-To. A Sender stays if it might be From; what steers a provider goes.
+    and a From that the chosen server does not let us use, or that is another member's, becomes the default
+    one, with the author's address as Reply-To. A Sender stays if it might be From; what steers a provider
+    goes.
     Bounces come back to us, whatever `reverse_path` says; it only stands in for a missing From.
     `shown` is kept instead of what the mail says, for a mail that only its recipients may read and that
     leaves over no server but the shared relay.
@@ -151,11 +152,10 @@ def _sender(ways: _Ways, parsed: ParsedEmail, *, reverse_path: str) -> _Sender:
         is_there = len(parsed.headers.get_all("From")) == 1 and is_plainly(given, parsed.headers.get("From"))
         if is_there:
             return _Sender(contact, route, sent_by, ("sender",))
-        clear = Mailbox(without_addresses(given.display_name), given.addr_spec)
-        return _Sender(contact, route, (*_from_line(clear), *sent_by), ("from", "sender"))
+        return _Sender(contact, route, (*_from_line(_clear(given)), *sent_by), ("from", "sender"))
     added = _from_line(route.from_)
     if "Reply-To" not in parsed.headers and given.addr_spec.isascii():
-        added += (b"Reply-To: " + given.header(),)
+        added += (b"Reply-To: " + _clear(given).header(),)
     return _Sender(contact, route, added, ("from", "sender"))
 
 
@@ -167,8 +167,12 @@ def _sent_by(ways: _Ways, parsed: ParsedEmail, contact: Contact, route: Route) -
         or ways.route_of(contact, named[0], route.server).from_.addr_spec != named[0].addr_spec
     ):
         return ()
-    clear = Mailbox(without_addresses(named[0].display_name), named[0].addr_spec)
-    return (b"Sender: " + clear.header(),)
+    return (b"Sender: " + _clear(named[0]).header(),)
+
+
+def _clear(mailbox: Mailbox) -> Mailbox:
+    """With a name that shows no other address."""
+    return Mailbox(without_addresses(mailbox.display_name), mailbox.addr_spec)
 
 
 def _from_line(mailbox: Mailbox) -> tuple[bytes, ...]:

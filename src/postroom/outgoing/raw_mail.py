@@ -37,8 +37,9 @@ def template_of(raw: bytes, *, added: Sequence[bytes], dropped: Collection[str] 
     """The mail as a template whose one placeholder is the mark of each copy.
 
     `added` are whole header lines without line ends, put first; fields named in `dropped` go, and so does
-    what nobody but us may say or see: Bcc, Return-Path, our own marks, and what steers providers. Of fields that may stand once the
-    first is kept, and what no header may hold is mended (`wire.mended`); all else stays octet for octet.
+    what nobody but us may say or see: Bcc, Return-Path, our own marks, and what steers providers. Of fields
+    that may stand once the first is kept, and what no header may hold is mended (`wire.mended`); all else
+    stays octet for octet.
     """
     head, rest = split(raw)
     gone = _ALWAYS_DROPPED | {name.lower().encode() for name in dropped}

@@ -20,10 +20,14 @@ Field: TypeAlias = tuple[bytes, bytes]
 """The name of a header field in lower case, and what follows its colon."""
 
 SIGNED: Final = tuple(
-    b"from to cc subject date message-id reply-to references in-reply-to mime-version content-type "
+    b"from sender to cc subject date message-id reply-to references in-reply-to mime-version content-type "
     b"content-transfer-encoding list-unsubscribe list-unsubscribe-post auto-submitted".split()
 )
-OVERSIGNED: Final = frozenset(b"from to subject date message-id reply-to".split())
+# What is not there may not be added either: it would change who wrote, to whom, or how the body is read.
+OVERSIGNED: Final = frozenset(
+    b"from sender to cc subject date message-id reply-to mime-version content-type "
+    b"content-transfer-encoding".split()
+)
 LINE_OCTETS: Final = 78
 _BASE64_IN_A_LINE: Final = LINE_OCTETS - 3
 _BLANKS: Final = re.compile(rb"[ \t]+")
