@@ -129,7 +129,7 @@ def captured(emails: tuple[claiming.Claimed, ...]) -> None:
 
 
 def released(emails: tuple[claiming.Claimed, ...]) -> None:
-    claiming.release("mine", [email.email_id for email in emails])
+    claiming.release("mine", emails)
 
 
 @pytest.mark.parametrize("what", [given_up, captured, released])

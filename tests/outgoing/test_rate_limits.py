@@ -65,7 +65,7 @@ def test_what_was_claimed_and_never_attempted_is_given_back(people: Cast) -> Non
     server = waiting(people, 12, limit_per_minute=4)
     first = take(server=server).emails
     take("other", server=server)
-    claiming.release("mine", [first[0].email_id])
+    claiming.release("mine", first[:1])
     settling.give_up("mine", [(first[1], "cannot be put together")])
     settling.capture("mine", first[2:3])
     end(first[3:], Outcome.DEFERRED)
@@ -77,8 +77,23 @@ def test_what_is_given_back_later_counts_for_the_window_in_which_it_was_claimed(
     server = waiting(people, 12, limit_per_minute=4)
     first = take(server=server, now=NOON + timedelta(seconds=59)).emails
     assert len(take("other", server=server, now=NOON + MINUTE).emails) == 4
-    claiming.release("mine", [email.email_id for email in first])
+    claiming.release("mine", first)
     assert take("other", server=server, now=NOON + MINUTE).emails == ()
+
+
+def test_places_go_back_to_the_server_they_were_kept_at_whoever_carries_the_lane_now(people: Cast) -> None:
+    home = waiting(people, 12, limit_per_hour=10)
+    stand_in = MailServer.objects.create(
+        workspace=people.workspace, name="stand-in", host="s.example", limit_per_hour=100
+    )
+    end(take(server=home).emails[:10], Outcome.ACCEPTED)
+    Lane.objects.filter(server=home).update(via=stand_in, held_until=None, held_because="")
+    carried = take("other", server=stand_in).emails
+    assert len(carried) == 2
+    Lane.objects.filter(server=home).update(via=None)
+    claiming.release("other", carried)
+    used = dict(Allowance.objects.filter(unit=Unit.HOUR).values_list("server_id", "used_count"))
+    assert used == {home.pk: 10, stand_in.pk: 0}
 
 
 def test_both_limits_count_on_the_shared_relay(people: Cast) -> None:
@@ -121,7 +136,7 @@ def test_in_no_window_more_is_sent_than_its_limit(
         for seconds, size, untouched, is_settled in steps:
             now += timedelta(seconds=seconds)
             got = take(server=server, now=now, limit=size).emails
-            claiming.release("mine", [email.email_id for email in got[:untouched]])
+            claiming.release("mine", got[:untouched])
             sent.update((unit, allowances.window_start(unit, now)) for unit in units for _ in got[untouched:])
             if is_settled:
                 end(got[untouched:], Outcome.ACCEPTED, now=now)

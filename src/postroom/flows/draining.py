@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from django.db import connections
 
 from postroom import engine
-from postroom.flows import writing_back
+from postroom.flows import signing_keys, writing_back
 from postroom.flows.esp_sending import EspConnections
-from postroom.outgoing import claiming, holds, recovering
+from postroom.outgoing import claiming, holds, recovering, server_settings
 from postroom.outgoing.claiming import Claim, Claimed
 from postroom.outgoing.copies import Copies, Text
 from postroom.outgoing.esp import Account
@@ -27,6 +27,8 @@ from postroom.smtp.client import Connections
 from postroom.smtp.errors import RelayUnreachable
 from postroom.smtp.relay import Relay
 from postroom.wire.reply import Outcome
+from postroom.workspaces import installation
+from postroom.workspaces.capture_rules import Capture
 
 FIRST_CLAIM = 100
 URGENT_CLAIM = 20
@@ -34,6 +36,8 @@ URGENT_CONNECTIONS = 5
 CLAIM_LASTS_SECONDS = (0.5, 2.0)
 WRITE_BACK_SECONDS = 0.05
 LOOK_SECONDS = 0.5
+RENEW_SECONDS = 60.0
+LEASE_SHARE = 0.8  # of a lease may pass before nothing more begins under it
 T = TypeVar("T")
 
 
@@ -41,12 +45,23 @@ class Drain:
     """Use as `async with`: leaving it settles and gives back everything, whatever happened inside.
 
     `next_at` is when the lanes want to be asked again, `failure` what kept the server from being reached.
+    `settings` is what `server_settings.of` said before the relay was read. Twice a second a run looks whether
+    that, or capture mode, is still as it was; if not, it `is_outdated`: it gives back what has not begun and
+    ends, so that the next one goes by what holds now.
     """
 
     def __init__(
-        self, server: MailServer, relay: Relay | Account, *, linger_seconds: float, run_seconds: float
+        self,
+        server: MailServer,
+        relay: Relay | Account,
+        *,
+        settings: str,
+        linger_seconds: float,
+        run_seconds: float,
     ) -> None:
         self.server = server
+        self.settings = settings
+        self.captures: dict[int, Capture] = {}
         self.linger_seconds = linger_seconds
         self.run_seconds = run_seconds
         self.lease = uuid.uuid4().hex
@@ -71,13 +86,16 @@ class Drain:
             self._begin_slowly()
         self.next_at: datetime | None = None
         self.failure: RelayUnreachable | None = None
-        self.is_dry = self.is_woken = self.is_connected = False
+        self.is_dry = self.is_woken = self.is_connected = self.is_outdated = False
         self.last_lane_id = 0
         self.claim_size = FIRST_CLAIM
         self.claimed_at = self.written_at = self.loop.time()
         self.claiming: asyncio.Task[None] | None = None
         self.writing: asyncio.Task[None] | None = None
         self.listening: asyncio.Task[None] | None = None
+        self.watching: asyncio.Task[None] | None = None
+        self.renewed_at = self.loop.time()
+        self._trust_lease(self.renewed_at)
 
     async def __aenter__(self) -> Drain:
         return self
@@ -90,8 +108,7 @@ class Drain:
             await asyncio.gather(*(pool.close() for pool in self.pools))
             await self._write_back()
             is_shown = self.failure is not None or self.feed.pace.is_spent
-            email_ids = [email.email_id for email in left]
-            await self.in_store(claiming.release, self.lease, email_ids, is_shown=is_shown)
+            await self.in_store(claiming.release, self.lease, left, is_shown=is_shown)
             if not await self.in_store(claiming.held_under, self.lease):
                 self.journal.remove()  # else something could not be written back, and recovery needs it
         finally:
@@ -128,8 +145,13 @@ class Drain:
             tell=writing_back.tell,
         )
         writing_back.tell_of_limits(got)
-        emails = writing_back.without_captured(self.lease, got.emails)
-        return got, emails, self.copies.load(emails)
+        captures = installation.captures_of({email.workspace_id for email in got.emails})
+        self.captures = {**captures, **self.captures}  # what differs from before is seen at the next look
+        emails = writing_back.without_captured(self.lease, got.emails, captures)
+        texts = self.copies.load(emails)
+        if unreadable := self.copies.take_unreadable_keys():
+            signing_keys.tell_unreadable(unreadable)
+        return got, emails, texts
 
     def _suit_claim_size(self) -> None:
         """As many as leave in about a second: few at a slow server, so that much does not wait in hand."""
@@ -153,6 +175,7 @@ class Drain:
         if not await self.connect():
             return
         self.listening = self._task(self._listen())
+        self.watching = self._task(self._watch())
         self._kick()  # what was signed since the first connection looked
         yield_at = self.loop.time() + self.run_seconds
         while not self._is_over():
@@ -177,12 +200,12 @@ class Drain:
         return None
 
     def _is_over(self) -> bool:
-        """Is the server gone, or does it ask to be left alone, and is everything on its way settled?"""
+        """Is the server gone or changed, or does it ask to be left alone, and is all on its way settled?"""
         self.failure = self.pools[0].failure
         for pool in self.pools:
             if pool.fault is not None:
                 raise pool.fault
-        has_ended = self.failure is not None or self.feed.pace.is_spent
+        has_ended = self.failure is not None or self.feed.pace.is_spent or self.is_outdated
         return has_ended and not self.feed.flying
 
     def _slow_down(self) -> None:
@@ -195,7 +218,7 @@ class Drain:
             pool.pace = 1
 
     def _keep_going(self, *, is_yielding: bool) -> None:
-        for task in (self.claiming, self.writing):
+        for task in (self.claiming, self.writing, self.watching):
             if task is not None and task.done():
                 task.result()  # a database that fails ends the run; the journal knows what was sent
         if _is_free(self.writing) and self._is_group_ready():
@@ -205,6 +228,7 @@ class Drain:
         if (
             is_wanted
             and not (self.is_dry or is_yielding or self.failure or self.feed.pace.is_spent)
+            and not self.is_outdated
             and _is_free(self.claiming)
         ):
             self.claiming = self._task(self._claim_and_kick())
@@ -246,6 +270,34 @@ class Drain:
             self.turn.set()
         self.turn.set()
 
+    async def _watch(self) -> None:
+        """Look whether what this run goes by still holds, and keep the lease while it lasts."""
+        while not self.is_outdated:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self.loop.time() >= self.renewed_at + RENEW_SECONDS:
+                await self._renew()
+            if await self.loop.run_in_executor(self.claims, self._has_changed):
+                self.is_outdated = True
+        left = self.feed.close()
+        self.turn.set()
+        await asyncio.shield(self.in_store(claiming.release, self.lease, left))
+
+    async def _renew(self) -> None:
+        """One whose time was over meanwhile may belong to another machine: nothing more begins under it."""
+        began_at = self.loop.time()
+        self.is_outdated = self.is_outdated or began_at >= self.feed.stops_at
+        await self.in_store(claiming.renew, self.lease)
+        self.renewed_at = began_at
+        self._trust_lease(began_at)
+
+    def _trust_lease(self, since: float) -> None:
+        self.feed.stops_at = since + claiming.lease_seconds() * LEASE_SHARE
+
+    def _has_changed(self) -> bool:
+        """Runs in a thread: two small questions."""
+        known = dict(self.captures)
+        return server_settings.of(self.server.pk) != self.settings or installation.captures_of(known) != known
+
     async def _claim_and_kick(self) -> None:
         await self.claim()
         self._kick()
@@ -262,7 +314,7 @@ class Drain:
     async def _write_back(self) -> None:
         ended, unsendable = self.feed.take_ended()
         if not self.feed.is_open or any(pool.failure for pool in self.pools):
-            untouched = [each.email.email_id for each in ended if each.outcome is Outcome.UNREACHABLE]
+            untouched = [each.email for each in ended if each.outcome is Outcome.UNREACHABLE]
             ended = [each for each in ended if each.outcome is not Outcome.UNREACHABLE]
             await self.in_store(claiming.release, self.lease, untouched, is_shown=True)
             self.is_dry = self.is_dry and not untouched
@@ -274,9 +326,11 @@ class Drain:
         return task
 
     async def _end_tasks(self) -> None:
-        if self.listening is not None:
-            self.listening.cancel()
-        tasks = [task for task in (self.claiming, self.writing, self.listening) if task is not None]
+        for watcher in (self.listening, self.watching):
+            if watcher is not None:
+                watcher.cancel()
+        known = (self.claiming, self.writing, self.listening, self.watching)
+        tasks = [task for task in known if task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _is_due(self) -> bool:

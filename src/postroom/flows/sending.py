@@ -13,7 +13,7 @@ from postroom.engine import LaneKind
 from postroom.flows import trouble, writing_back
 from postroom.flows.draining import Drain
 from postroom.flows.trouble import Trouble
-from postroom.outgoing import claiming, esp, holds, recovering, relays
+from postroom.outgoing import claiming, esp, holds, recovering, relays, server_settings
 from postroom.outgoing.esp import Account
 from postroom.outgoing.models import MailServer
 from postroom.smtp.relay import Relay
@@ -31,27 +31,30 @@ async def drain(lane: str) -> datetime | None:
     Nothing is claimed without a relay. One that cannot be reached is left alone with growing gaps while
     another stands in for it or its lanes wait; no Email fails by that before its deadline.
     """
-    server = await asyncio.to_thread(_in_thread, _server_of, lane)
-    if server is None:
+    found = await asyncio.to_thread(_in_thread, _server_of, lane)
+    if found is None:
         return None
+    settings, server = found
     if server.down_until is not None and server.down_until > writing_back.clock():
         return await asyncio.to_thread(_in_thread, trouble.stay_away, server)
     relay = await asyncio.to_thread(_in_thread, _relay_of, server)
     if isinstance(relay, Trouble):
         return await asyncio.to_thread(_in_thread, trouble.leave_alone, server, relay)
     await asyncio.to_thread(_in_thread, _recover_failed_runs)
-    run = await _run(server, relay)
-    found = trouble.found_in(run)
-    if found is not None:
-        return await asyncio.to_thread(_in_thread, trouble.leave_alone, server, found)
+    run = await _run(server, relay, settings)
+    failure = trouble.found_in(run)
+    if failure is not None and not run.is_outdated:
+        return await asyncio.to_thread(_in_thread, trouble.leave_alone, server, failure)
     if run.is_connected:
         await asyncio.to_thread(_in_thread, trouble.is_over, server)
     return await asyncio.to_thread(_in_thread, _next_at, server)
 
 
-async def _run(server: MailServer, relay: Relay | Account) -> Drain:
+async def _run(server: MailServer, relay: Relay | Account, settings: str) -> Drain:
     """One run; a server that another stands in for is tried before anything is claimed for it."""
-    async with Drain(server, relay, linger_seconds=LINGER_SECONDS, run_seconds=RUN_SECONDS) as run:
+    async with Drain(
+        server, relay, settings=settings, linger_seconds=LINGER_SECONDS, run_seconds=RUN_SECONDS
+    ) as run:
         if await asyncio.to_thread(_in_thread, _is_away, server) and not await run.connect():
             return run
         while await run.claim() and run.feed.is_empty:
@@ -113,8 +116,12 @@ def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
         connections.close_all()
 
 
-def _server_of(lane: str) -> MailServer | None:
-    return MailServer.objects.defer(*relays.SECRETS).filter(pk=int(lane.removeprefix(PREFIX))).first()
+def _server_of(lane: str) -> tuple[str, MailServer] | None:
+    """A server and, read before it, what `server_settings` says of it."""
+    server_id = int(lane.removeprefix(PREFIX))
+    settings = server_settings.of(server_id)
+    server = MailServer.objects.defer(*relays.SECRETS).filter(pk=server_id).first()
+    return (settings, server) if server is not None else None
 
 
 def _is_away(server: MailServer) -> bool:

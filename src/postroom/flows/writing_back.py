@@ -19,7 +19,7 @@ from postroom.outgoing.claiming import Claim, Claimed
 from postroom.outgoing.models import MailServer
 from postroom.outgoing.retry import RetryPolicy
 from postroom.outgoing.settling import Ended
-from postroom.workspaces import installation, parameters
+from postroom.workspaces import parameters
 from postroom.workspaces.capture_rules import Capture
 
 REACHED_IS_FRESH = timedelta(minutes=1)
@@ -38,11 +38,10 @@ def policy_of(workspace_id: int, stream: str) -> RetryPolicy:
     return RetryPolicy(tuple(gaps), timedelta(hours=hours))
 
 
-def without_captured(lease: str, emails: Sequence[Claimed]) -> list[Claimed]:
+def without_captured(lease: str, emails: Sequence[Claimed], captures: Mapping[int, Capture]) -> list[Claimed]:
     """Cancel what capture mode keeps in; return the rest, each with the address that gets it in its place."""
     if not emails:
         return []
-    captures = installation.captures_of({email.workspace_id for email in emails})
     kept, leaving = capturing.divide(emails, captures)
     capturing.write_redirections(lease, emails, leaving)
     if kept:

@@ -17,9 +17,8 @@ from postroom.conversations.models.records import Stream
 from postroom.outgoing import allowances
 from postroom.outgoing.admitting import Budget, Shares, hold_over, turn_away
 from postroom.outgoing.allowances import Crossing, Place
-from postroom.outgoing.dialects import among, as_date, as_stored, aware, is_postgres, now_sql
+from postroom.outgoing.dialects import among, as_date, as_stored, aware, database_time, is_postgres, now_sql
 from postroom.outgoing.models import Email
-from postroom.outgoing.queue import EmailQuerySet
 from postroom.outgoing.waiting import WAITING, Waiting, waiting
 
 __all__ = ["Claim", "Claimed", "Waiting", "among", "claim", "release", "share_out", "waiting"]
@@ -166,11 +165,7 @@ def release(lease: str, emails: Sequence[Claimed], *, is_shown: bool = False) ->
 
 def renew(lease: str) -> None:
     """Let a lease last as long as if everything under it had been claimed just now."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {now_sql()}", [])
-        until = aware(cursor.fetchone()[0])
-    assert until is not None
-    Email.objects.filter(lease=lease).exclude(lease="").update(leased_until=until + _LEASE)
+    Email.objects.filter(lease=lease).exclude(lease="").update(leased_until=database_time() + _LEASE)
 
 
 def lease_seconds() -> float:

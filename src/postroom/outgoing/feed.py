@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
@@ -24,7 +26,8 @@ class OutgoingFeed:
 
     `notify` is called when a group is to be written back, when all is done, and when what waits is down to
     `low_water`; `kick` when copies that had to be signed first are ready; `slow_down` when the server asks
-    for less. `is_unverified` says of what follows that nobody checks the server's certificate.
+    for less. `is_unverified` says of what follows that nobody checks the server's certificate. At `stops_at`
+    (of the monotonic clock) no more is handed out: another machine may hold the Emails from then on.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class OutgoingFeed:
         self.is_unverified = is_unverified
         self.pace = Pace()
         self.is_open = True
+        self.stops_at = math.inf
         self.low_water = 1
         self.urgent: deque[Claimed] = deque()
         self.bulk: deque[Claimed] = deque()
@@ -121,7 +125,7 @@ class OutgoingFeed:
 
     def next_urgent(self) -> MailObject | None:
         """The next copy of urgent mail; None if there is none."""
-        while self.is_open and self.urgent and not self.pace.is_spent:
+        while self.urgent and self._may_hand_out():
             if (mail := self._copy(self.urgent.popleft())) is not None:
                 return mail
         return None
@@ -176,8 +180,11 @@ class OutgoingFeed:
     def _signature_count(self) -> int:
         return len(self.signatures)
 
+    def _may_hand_out(self) -> bool:
+        return self.is_open and not self.pace.is_spent and time.monotonic() < self.stops_at
+
     def _pick(self) -> Claimed | None:
-        if not self.is_open or self.pace.is_spent:
+        if not self._may_hand_out():
             return None
         queue = self.urgent or self.bulk
         if self.waiting_count == self.low_water:

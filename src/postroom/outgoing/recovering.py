@@ -61,13 +61,18 @@ def _settle_lease(notes: Notes, now: datetime, policy_of: PolicyOf, tell: Tell) 
     for email in claiming.held_under(notes.lease):
         known = _as_noted(email, notes)
         if known is None:
-            untouched.append(email.email_id)
+            untouched.append(_without_window(email))
         else:
             ended.append(known)
     claiming.release(notes.lease, untouched)
     for start in range(0, len(ended), GROUP):
         group = ended[start : start + GROUP]
         yield settle(notes.lease, group, now=now, policy_of=policy_of, tell=tell)
+
+
+def _without_window(email: Claimed) -> Claimed:
+    """Nobody knows any more in which window its server was to be asked: that place stays used."""
+    return email._replace(is_rated=False)
 
 
 def _as_noted(email: Claimed, notes: Notes) -> Ended | None:
