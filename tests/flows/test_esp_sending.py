@@ -423,3 +423,41 @@ def drain_in_a_process(server: MailServer, *, kills_itself: bool, monkeypatch: p
         drain(server)
     finally:
         os._exit(0)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (0, b"[" * 200_000, "uncertain"),
+        (0, b" " * 5_000_000 + b"{}", "uncertain"),
+        (500, b"[" * 200_000, "deferred"),
+        (500, b'{"errors":' * 900 + b"1" + b"}" * 900, "deferred"),
+        (422, b'{"errors":' * 3000 + b"1" + b"}" * 3000, None),
+    ],
+)
+def test_an_answer_that_is_made_to_break_things_settles_its_mail(
+    people: Cast, api: ProviderApi, *, status: int, body: bytes, outcome: str | None
+) -> None:
+    server = esp_server(people, api.url)
+    [email] = queued(people, server, ["ben@example.org"])
+    api.status, api.raw = status, body
+    drain(server)
+    email.refresh_from_db()
+    assert (email.lease, email.attempt_count) == ("", 1)
+    attempt = Attempt.objects.get()
+    assert attempt.outcome == (outcome or attempt.outcome)
+    assert len(attempt.text) <= 500
+
+
+def test_a_call_whose_thread_ends_in_an_error_is_settled_as_uncertain(
+    people: Cast, api: ProviderApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(esp_sending, "_sent", broken)
+    server = esp_server(people, api.url)
+    [email] = queued(people, server, ["ben@example.org"])
+    drain(server)
+    email.refresh_from_db()
+    assert (email.lease, email.uncertain_count) == ("", 1)

@@ -24,7 +24,7 @@ class ProviderApi(ThreadingHTTPServer):
 
     `code-NNN@…` is answered with that status, `inactive@…` as an address that gets no more mail, `drop@…`
     not at all: the connection ends once the request was read. `slow@…` is answered when `gate` is set. With
-    `status` every request is answered so.
+    `status` every request is answered so. `raw` replaces the body of every answer.
     """
 
     daemon_threads = True
@@ -37,6 +37,7 @@ class ProviderApi(ThreadingHTTPServer):
         self.request_count = 0
         self.status = 0
         self.words = "as you asked"
+        self.raw = b""
         self.gate = threading.Event()
 
     @property
@@ -105,7 +106,7 @@ class _Answering(BaseHTTPRequestHandler):
         return {"id": f"<{number}@mg.example>", "message": "Queued. Thank you."}
 
     def _say(self, status: int, answer: dict[str, Any]) -> None:
-        body = json.dumps(answer).encode()
+        body = self.server.raw or json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

@@ -18,6 +18,7 @@ from postroom.smtp.mail import MailObject
 
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS = 60.0
+ANSWER_OCTETS: Final = 256 * 1024
 FRESH_SECONDS: Final = 4.0  # servers keep a connection for 5 s and more; one they close tells us nothing
 WITHOUT_EXTRA: Final = (
     "Sending through an email service provider needs a package that is not installed. "
@@ -58,6 +59,15 @@ class ApiSession:
         """Hand one copy over. Never raises: whatever goes wrong is an answer."""
         self.has_left = False
         try:
+            return self._sent(mail)
+        except Exception as error:  # a provider's answer may be made to break whatever reads it
+            may_have_left = self.has_left or getattr(self.backend, "session", None) is None
+            return esp_answers.broken(self.account.provider, error, has_left=may_have_left)
+        finally:
+            self.used_at = time.monotonic()
+
+    def _sent(self, mail: MailObject) -> Answer:
+        try:
             letter = letter_of(mail, self.account.provider)
             self._open()
             self.backend.send_messages([letter])
@@ -65,8 +75,6 @@ class ApiSession:
             return esp_answers.not_carried(str(error))
         except Exception as error:  # of anymail, of what it stands on, or of a mail that nobody foresaw
             return self._failed(error)
-        finally:
-            self.used_at = time.monotonic()
         return self._taken(letter)
 
     def close(self) -> None:
@@ -154,6 +162,19 @@ def _status_and_body(response: Any) -> tuple[int, object]:
     return int(response.status_code), esp_answers.body_of(response.text)
 
 
+def _bounded(response: Any) -> Any:
+    """Keep no more of an answer than any answer has; the rest of it ends with its connection."""
+    kept, count = [], 0
+    for octets in response.iter_content(8192):
+        kept.append(octets)
+        count += len(octets)
+        if count > ANSWER_OCTETS:
+            response.close()
+            break
+    response._content, response._content_consumed = b"".join(kept)[:ANSWER_OCTETS], True
+    return response
+
+
 def _note_departures(session: Any, calls: ApiSession) -> None:
     """See to it that `has_left` is set when a request leaves, and not while it is only being put together."""
     from requests.adapters import HTTPAdapter
@@ -161,7 +182,7 @@ def _note_departures(session: Any, calls: ApiSession) -> None:
     class Departures(HTTPAdapter):
         def send(self, request: Any, *given: Any, **named: Any) -> Any:
             calls.has_left = True
-            return super().send(request, *given, **named)
+            return _bounded(super().send(request, *given, **named))
 
     for scheme in ("https://", "http://"):
         session.mount(scheme, Departures())

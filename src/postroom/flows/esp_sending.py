@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from postroom.flows.esp_calls import ApiSession
+from postroom.outgoing import esp_answers
 from postroom.outgoing.esp import Account
 from postroom.outgoing.esp_answers import Answer
 from postroom.smtp.errors import RelayUnreachable
@@ -104,7 +105,10 @@ class EspConnections:
     def _answered(self, key: int, call: asyncio.Future[tuple[ApiSession | None, Answer]]) -> None:
         if call.cancelled() or key not in self.calls:  # it was cut off, and settled as that
             return
-        session, answer = call.result()
+        try:
+            session, answer = call.result()
+        except Exception as error:  # whatever a thread ends with, its mail is settled: it may have left
+            session, answer = None, esp_answers.broken(self.account.provider, error, has_left=True)
         since = self.calls.pop(key)
         self.failure = self.failure or answer.trouble
         if answer.reply is not None and answer.outcome is not Outcome.UNCERTAIN:

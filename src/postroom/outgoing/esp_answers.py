@@ -7,6 +7,7 @@ import json
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from postroom.outgoing.esp import Provider
@@ -22,6 +23,9 @@ _CONGESTED: Final = EnhancedStatus(4, 4, 5)
 _NO_ANSWER: Final = EnhancedStatus(4, 4, 1)
 _NOT_CARRIED: Final = EnhancedStatus(5, 6, 1)
 _MOST_CHARACTERS: Final = 500
+_MOST_OCTETS: Final = 100_000
+_DEEPEST: Final = 20
+_MOST_TEXTS: Final = 50
 _WORDS: Final = (
     "message",
     "errormessage",
@@ -85,7 +89,7 @@ def by_status(provider: Provider, status: int, body: object) -> Answer:
     something between us and the API, which may have taken the mail.
     """
     words = _words(provider, status, body)
-    codes = set(_found(body, _CODES))
+    codes = set(islice(_found(body, _CODES), _MOST_TEXTS))
     if status in _TROUBLE or codes & provider.account_errors or 300 <= status < 400:
         return _trouble(provider, words)
     if status == _TOO_MANY or codes & _THROTTLES:
@@ -107,6 +111,14 @@ def by_failure(provider: Provider, error: BaseException) -> Answer:
     if names & _NEVER_LEFT or any(isinstance(each, ssl.SSLCertVerificationError) for each in chain):
         return _unreached(RelayUnreachable(f"{provider.label} is not reached: {words}", step="connect"))
     return Answer(Outcome.UNCERTAIN, None)
+
+
+def broken(provider: Provider, error: BaseException, *, has_left: bool) -> Answer:
+    """What it means that the answer, or the error behind it, broke what reads it."""
+    words = f"{provider.label}: what it answered cannot be read ({type(error).__name__})."
+    if has_left:
+        return Answer(Outcome.UNCERTAIN, Reply(0, None, _short(words)))
+    return Answer(Outcome.DEFERRED, Reply(451, None, _short(words)), has_begun=False)
 
 
 def words_of_failure(error: BaseException) -> str:
@@ -134,7 +146,7 @@ def _words(provider: Provider, status: int, body: object) -> str:
         phrase = http.HTTPStatus(status).phrase
     except ValueError:
         phrase = ""
-    said = "; ".join(dict.fromkeys(_found(body, _WORDS)))
+    said = "; ".join(dict.fromkeys(islice(_found(body, _WORDS), _MOST_TEXTS)))
     head = f"{provider.label} answered {status} {phrase}".rstrip()
     return _short(f"{head}: {said}" if said else f"{head}.")
 
@@ -146,37 +158,42 @@ def _short(text: str) -> str:
 def body_of(text: str) -> object:
     """The answer as JSON, else as the text it is; a page for people says nothing of use."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return json.loads(text[:_MOST_OCTETS])
+    except (ValueError, RecursionError):  # RecursionError: brackets in brackets without end
         return {} if "<html" in text[:1000].lower() else {"message": text[:_MOST_CHARACTERS]}
 
 
-def _found(body: object, keys: tuple[str, ...]) -> Iterator[str]:
-    """The texts and numbers under these keys (in any case), however deep they stand."""
+def _found(body: object, keys: tuple[str, ...], depth: int = 0) -> Iterator[str]:
+    """The texts and numbers under these keys (in any case), unless they stand deeper than any answer is."""
+    if depth > _DEEPEST:
+        return
     if isinstance(body, Mapping):
         for key, value in body.items():
             if str(key).lower() in keys and isinstance(value, str | int) and value != "":
                 yield str(value)
             elif str(key).lower() in keys or isinstance(value, Mapping | list):
-                yield from _texts(value) if str(key).lower() == "errors" else _found(value, keys)
+                is_list_of_errors = str(key).lower() == "errors"
+                yield from _texts(value, depth + 1) if is_list_of_errors else _found(value, keys, depth + 1)
     elif isinstance(body, list):
         for each in body[:10]:
-            yield from _found(each, keys)
+            yield from _found(each, keys, depth + 1)
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: Any, depth: int) -> Iterator[str]:
     """What stands under “errors”: texts, lists of texts, or objects that say more."""
+    if depth > _DEEPEST:
+        return
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
         for each in value[:10]:
-            yield from _texts(each)
+            yield from _texts(each, depth + 1)
     elif isinstance(value, Mapping):
-        named = list(_found(value, _WORDS))
+        named = list(islice(_found(value, _WORDS, depth + 1), _MOST_TEXTS))
         yield from named
         if not named:
             for each in list(value.values())[:10]:
-                yield from _texts(each)
+                yield from _texts(each, depth + 1)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
