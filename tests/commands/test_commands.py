@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from postroom.conversations.models import Message, Record
 from postroom.incoming.models import ReceivedEmail, ReceivedState
-from postroom.outgoing.models import Email, State
+from postroom.outgoing.models import Email, Lane, State
 from postroom.workspaces.models import ApiKey, Member, SystemParameter, Workspace
 from tests.commands.conftest import Postroom
 from tests.people import Cast, cast
@@ -212,6 +213,38 @@ def test_what_was_captured_goes_out_only_if_asked_for(postroom: Postroom, people
     assert "1 captured" in postroom("capture", "off", "--retry-captured").out
     email.refresh_from_db()
     assert email.state == State.OUTGOING
+
+
+def test_the_queue_says_scheduled_of_what_was_never_tried_and_who_cancelled_in_words(
+    postroom: Postroom, people: Cast
+) -> None:
+    postroom(*POST, *FROM_ANA, "--body", "Hello")
+    Email.objects.update(due_at=datetime(2032, 12, 25, 9, tzinfo=UTC))
+    assert "scheduled for 2032-12-25 09:00" in postroom("queue", "list").out
+    Email.objects.update(attempt_count=1)
+    assert "next try 2032-12-25 09:00" in postroom("queue", "list").out
+    postroom("queue", "cancel", str(Email.objects.get().pk))
+    assert "cancelled by a person" in postroom("queue", "list").out
+    Email.objects.update(cancelled_because="captured")
+    assert "capture mode kept it in" in postroom("queue", "list").out
+
+
+def test_send_now_names_the_limit_that_it_does_not_help_against(postroom: Postroom, people: Cast) -> None:
+    postroom(*POST, *FROM_ANA, "--body", "Hello")
+    Lane.objects.update(held_until=datetime(2032, 12, 25, 9, tzinfo=UTC), held_because="daily_limit")
+    ran = postroom("queue", "send-now", str(Email.objects.get().pk))
+    assert ran.exit_code == 1
+    assert "Send Now does not help: the daily limit" in ran.out
+
+
+def test_search_finds_what_the_page_finds_by_the_title_of_the_record(
+    postroom: Postroom, people: Cast
+) -> None:
+    postroom(*POST, *FROM_ANA, "--body", "Hello")
+    Message.objects.update(subject="")
+    title = Record.objects.get(messages=Message.objects.get()).title
+    assert len(postroom("queue", "list", "--search", title, "--json").json["data"]) == 1
+    assert postroom("queue", "list", "--search", "nowhere", "--json").json["data"] == []
 
 
 def test_a_key_is_shown_once_and_revoked_by_its_id(postroom: Postroom, people: Cast) -> None:

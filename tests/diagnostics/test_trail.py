@@ -248,3 +248,27 @@ def test_a_trail_costs_few_queries_however_many_were_passed_over(people: Cast, m
 def test_a_contact_of_another_workspace_sees_nothing(message: Message) -> None:
     neighbour = cast("neighbour")
     assert trail(message, neighbour.ben).verdict.startswith("Never told")
+
+
+def test_what_a_person_cancelled_before_any_attempt_names_the_person_and_blames_no_server(
+    people: Cast, message: Message
+) -> None:
+    email = mailed(message, people.ben, state=State.CANCELLED, cancelled_because="member")
+    events.note(
+        EventKind.CANCELLED,
+        workspace=people.workspace,
+        message=message,
+        email_id=email.pk,
+        member=people.ana,
+    )
+    told = trail(message, people.ben)
+    assert told.verdict == "Ana Pop cancelled it before it was sent."
+    assert told.who_must_act == "Nobody"
+
+
+def test_a_rate_limit_names_its_server_and_the_figure(people: Cast, message: Message) -> None:
+    email = mailed(message, people.ben)
+    MailServer.objects.filter(pk=email.lane.server_id).update(name="Alpha", limit_per_minute=2)
+    until = datetime.now(UTC) + timedelta(minutes=1)
+    Lane.objects.filter(pk=email.lane_id).update(held_until=until, held_because="rate_limit")
+    assert "because Alpha takes 2 a minute." in trail(message, people.ben).verdict

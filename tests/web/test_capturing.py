@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 
-from postroom.outgoing.models import Email
+from postroom.outgoing.models import Email, State, Tally
 from postroom.workspaces import installation
 from postroom.workspaces.models import Installation, Member, Workspace
 from tests.people import Cast
-from tests.web.mail import waiting
+from tests.web.mail import said, waiting
 
 ON = {"wanted": "on", "scope": "workspace"}
 
@@ -96,3 +97,60 @@ def test_captured_and_redirected_mail_have_tabs_of_their_own(started: Cast, as_o
 def test_how_a_password_link_is_had_is_said(started: Cast, as_olga: Client) -> None:
     """Its mail is captured like any other."""
     assert "postroom user reset-link" in as_olga.get("/settings/capture").content.decode()
+
+
+def capture_all(people: Cast, **fields: str) -> None:
+    wanted = {"capture_mode": fields.get("mode", "all"), "capture_to": fields.get("to", "")}
+    Workspace.objects.filter(pk=people.workspace.pk).update(is_capturing=True, **wanted)
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ({"mode": "all"}, "Capture mode: 1 email is kept in and does not reach:"),
+        ({"mode": "redirect", "to": "boss@test.example"}, "1 email goes to boss@test.example instead of:"),
+    ],
+)
+def test_the_preview_says_whom_capture_mode_keeps_it_from(
+    started: Cast, as_ana: Client, mode: dict[str, str], words: str
+) -> None:
+    where = reverse("preview_message", args=[started.record.pk])
+    draft = {"body": "Monday?", "kind": "discussions"}
+    assert "Capture mode:" not in as_ana.post(where, draft, headers={"hx-request": "true"}).content.decode()
+    capture_all(started, **mode)
+    shown = as_ana.post(where, draft, headers={"hx-request": "true"}).content.decode()
+    assert words in shown
+    assert "ben@example.org" in shown.split(words)[1].split("</p>")[0]
+
+
+def test_a_message_says_how_many_of_its_emails_capture_mode_kept_or_sent_elsewhere(
+    started: Cast, as_ana: Client
+) -> None:
+    """Under the message, and of each recipient in its panel."""
+    first, second = said(started, "One").emails.get(), said(started, "Two").emails.get()
+    where = reverse("record", args=[started.record.pk])
+    ended(first, State.SENT, redirected_to="boss@test.example")
+    ended(second, State.CANCELLED, cancelled_because="captured")
+    shown = as_ana.get(where).content.decode()
+    assert "1 went to boss@test.example instead" in shown
+    assert "1 kept in by capture mode" in shown
+    assert "1 sent" not in shown
+    panel = as_ana.get(reverse("delivery", args=[first.message_id])).content.decode()
+    assert "redirected to boss@test.example" in panel
+    assert "captured, not sent" in as_ana.get(reverse("delivery", args=[second.message_id])).content.decode()
+    Email.objects.filter(pk=second.pk).update(cancelled_because="member")
+    panel = as_ana.get(reverse("delivery", args=[second.message_id])).content.decode()
+    assert "cancelled by a person, not sent" in panel
+
+
+def test_retry_under_capture_says_that_it_is_captured_again(started: Cast, as_ana: Client) -> None:
+    email = said(started).emails.get()
+    ended(email, State.CANCELLED, cancelled_because="captured")
+    capture_all(started)
+    answer = as_ana.post("/emails/retry", {"only": email.pk}, follow=True).content.decode()
+    assert "it is captured again, and nothing leaves" in answer
+
+
+def ended(email: Email, state: State, **fields: str) -> None:
+    Tally.objects.filter(pk=email.message_id).update(outgoing_count=0, **{f"{state}_count": 1})
+    Email.objects.filter(pk=email.pk).update(state=state, **fields)

@@ -12,6 +12,7 @@ from django.utils import timezone
 from postroom.conversations.models import Notification
 from postroom.flows import limit_requests
 from postroom.flows.recording import contact_for, follow
+from postroom.flows.showing import emails_to_show, shape_of_email
 from postroom.outgoing import allowances, relays
 from postroom.outgoing.models import Allowance, Email, FailureKind, Lane, MailServer
 from postroom.web.queue_places import count_before
@@ -403,7 +404,7 @@ def test_a_held_email_says_until_when_why_and_what_is_before_it(people: Cast, as
     assert queue.count("held: ") == 2
     assert "1 before it" in queue
     assert lane.held_until.isoformat() in queue
-    assert "held: daily limit of 200; again" in queue
+    assert "held: daily limit of 200; about" in queue
     assert "1 before it" in page(as_ana, "delivery", second.pk)
     why = page(as_ana, "why", message=str(second.pk), address="ben@example.org")
     assert "1 email of this workspace leaves before it." in why
@@ -440,3 +441,48 @@ def test_more_than_can_be_counted_is_said_so(people: Cast, monkeypatch: pytest.M
     hold(people)
     found = count_before(Email.objects.select_related("lane"))
     assert [str(found[email.pk]) for email in emails] == ["0", "1", "2+", "2+"]
+
+
+def test_with_more_waiting_than_a_day_takes_every_place_names_the_day_on_which_each_leaves(
+    people: Cast, as_ana: Client
+) -> None:
+    """Five a day, twelve waiting: five leave when the day starts again, and the last two two days later."""
+    limited(people, 5)
+    for number in range(12):
+        said(people, f"No. {number}")
+    last = Email.objects.latest("pk")
+    hold(people)
+    used(people, 5)
+    resets_at = plans.resets_at(timezone.now())
+    last_at = resets_at + timedelta(days=2)
+    queue = page(as_ana, "emails")
+    cells = [cell for cell in queue.split("<tr>") if "held: daily limit of 5; about" in cell]
+    days = [resets_at + timedelta(days=place // 5) for place in range(12)]
+    assert [day.isoformat() in cell for day, cell in zip(reversed(days), cells, strict=True)] == [True] * 12
+    assert "5 a day at most" in queue  # the banner
+    limit_page = page(as_ana, "limit")
+    assert limit_page.count(last_at.isoformat()) >= 2
+    why = page(as_ana, "why", message=str(last.message_id), address="ben@example.org")
+    assert (
+        f"From {resets_at:%Y-%m-%d %H:%M} on mail leaves again, and this email about {last_at:%Y-%m-%d}"
+        in why
+    )
+    assert "(11 before it)" in why
+    assert shape_of_email(emails_to_show(Email.objects.all()).get(pk=last.pk)).expected_at == last_at
+
+
+def test_send_now_is_not_offered_where_the_daily_limit_holds_and_says_why_it_does_not_help(
+    people: Cast, as_ana: Client
+) -> None:
+    email = said(people).emails.get()
+    lane = hold(people)
+    assert lane.held_until is not None
+    assert "Send Now" not in row_of(page(as_ana, "emails"))
+    answer = as_ana.post(reverse("emails_send_now"), {"only": email.pk}, follow=True).content.decode()
+    assert "leaves now" not in answer
+    assert f"the daily limit of 200 is used up until {lane.held_until:%Y-%m-%d %H:%M}" in answer
+    assert "ask for a higher limit" in answer
+
+
+def row_of(queue: str) -> str:
+    return queue.split("<tbody")[1].split("</tbody>")[0]

@@ -26,6 +26,7 @@ from postroom.flows.showing import (
     shape_of_email,
     shape_of_message,
     shape_with_attempts,
+    shapes_of_emails,
 )
 from postroom.outgoing.models import Email
 from postroom.workspaces.models import ApiKey
@@ -84,7 +85,7 @@ def list_emails(
     found = emails_of(key_of(request).workspace, state=state, search=search, capture=capture)
     emails = emails_to_show(found)
     rows, next_cursor = page_of(emails, cursor, limit)
-    return EmailPage([shape_of_email(email) for email in rows], next_cursor)
+    return EmailPage(shapes_of_emails(rows), next_cursor)
 
 
 @router.post("/emails/raw", response={202: MessageShape, **WRITE_PROBLEMS}, openapi_extra=RAW_BODY)
@@ -113,7 +114,7 @@ def retry(request: HttpRequest, email_id: str) -> EmailShape:
 
 @router.post("/emails/{email_id}/send-now", response={200: EmailShape, **WRITE_PROBLEMS})
 def send_now(request: HttpRequest, email_id: str) -> EmailShape:
-    """Let an Outgoing email leave at once."""
+    """Let an Outgoing email leave at once; 422 with the reason where a pause or a limit keeps it in."""
     return _changed(request, email_id, "send_now")
 
 

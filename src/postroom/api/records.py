@@ -105,7 +105,8 @@ def post_message(
 def preview_message(
     request: HttpRequest, model: Model, external_id: ExternalId, payload: MessageToPost
 ) -> PreviewShape:
-    """Who would be told by this message, who not and why, and how long the daily limit makes it take.
+    """Who would be told by this message, who not and why, how long the daily limit makes it take, and what
+    capture mode makes of it.
 
     Nothing is said and nothing is stored.
     """
@@ -114,7 +115,8 @@ def preview_message(
     with transaction.atomic():
         try:
             preview = posting.preview(drafting.draft(_said(payload), record, key.member))
-            return shape_of_preview(preview, foretelling.foretell(key.workspace, preview))
+            foretold = foretelling.foretell(key.workspace, preview)
+            return shape_of_preview(preview, foretold, foretelling.captured(key.workspace, preview))
         finally:
             transaction.set_rollback(True)  # contacts made for addresses that were only named
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The emails: what waits, what failed, what went.", no_args_is_help=True)
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids such as em_12, or plain numbers.")]
+CANCELLED = {
+    "captured": "captured: capture mode kept it in",
+    "member": "cancelled by a person; `postroom explain` says by whom",
+}
 STATES = ("outgoing", "sent", "failed", "cancelled")
 
 
@@ -38,7 +43,9 @@ class CountShape:
 def list_emails(
     *,
     state: Annotated[str, typer.Option(help=f"One of {', '.join(STATES)}.")] = "",
-    search: Annotated[str, typer.Option(help="Only those whose address or subject has this in it.")] = "",
+    search: Annotated[
+        str, typer.Option(help="Only those whose address, subject or record has this in it.")
+    ] = "",
     captured: Annotated[bool, typer.Option("--captured", help="Only what capture mode kept in.")] = False,
     redirected: Annotated[
         bool, typer.Option("--redirected", help="Only what capture mode sent to another address.")
@@ -54,29 +61,43 @@ def list_emails(
     if state and state not in STATES:
         raise wrong_use(f"There is no state {state!r}. Choose one of {', '.join(STATES)}.")
     open_installation()
-    from postroom.flows.showing import emails_of, emails_to_show, shape_of_email
+    from postroom.flows.showing import emails_of, emails_to_show, shapes_of_emails
 
     capture = "captured" if captured else ("redirected" if redirected else "")
     emails = emails_of(workspace_of(workspace), state=state, search=search, capture=capture)
-    shapes = [shape_of_email(email) for email in emails_to_show(emails)[:limit]]
+    shapes = shapes_of_emails(emails_to_show(emails)[:limit])
     print_list(shapes, ("id", "address", "state", "what"), as_json=as_json, words=_next_step)
 
 
 def _next_step(email: EmailShape) -> str:
     """What happens next and when, or what happened."""
-    from postroom.diagnostics.wording import why_held
-
     if email.held_because:
-        until = f" until {email.held_until:%Y-%m-%d %H:%M}" if email.held_until else ""
-        return f"held{until}: {why_held(email.held_because)}"
+        return _held(email)
     if email.state == "outgoing":
-        last = f"; the last answer: {email.failure_text}" if email.failure_text else ""
-        return (f"next try {email.due_at:%Y-%m-%d %H:%M}" if email.due_at else "waits") + last
+        return _waits(email)
     if email.redirected_to:
         return f"{email.state}: to {email.redirected_to} instead of {email.address} (capture mode)"
     if email.state == "sent":
         return f"{email.sent_at:%Y-%m-%d %H:%M}" if email.sent_at else ""
-    return email.failure_text or email.cancelled_because or ""
+    if email.state == "cancelled":
+        return CANCELLED.get(email.cancelled_because or "", "not sent")
+    return email.failure_text or ""
+
+
+def _held(email: EmailShape) -> str:
+    until = f" until {email.held_until:%Y-%m-%d %H:%M}" if email.held_until else ""
+    is_later = email.expected_at and email.held_until and email.expected_at > email.held_until
+    turn = f"; this one about {email.expected_at:%Y-%m-%d %H:%M}" if is_later else ""
+    return f"held{until}: {email.held_reason}{turn}"
+
+
+def _waits(email: EmailShape) -> str:
+    """A first try at a time to come was scheduled; one that is due leaves as soon as its turn comes."""
+    last = f"; the last answer: {email.failure_text}" if email.failure_text else ""
+    if email.due_at is None or (not email.attempt_count and email.due_at <= datetime.now(UTC)):
+        return f"waits{last}"
+    when = "next try" if email.attempt_count else "scheduled for"
+    return f"{when} {email.due_at:%Y-%m-%d %H:%M}{last}"
 
 
 @app.command("retry", epilog="Example: postroom queue retry em_12 em_13")
@@ -90,7 +111,10 @@ def retry(ids: Ids, workspace: InWorkspace = "", as_json: AsJson = False) -> Non
 
 @app.command("send-now", epilog="Example: postroom queue send-now em_12")
 def send_now(ids: Ids, workspace: InWorkspace = "", as_json: AsJson = False) -> None:
-    """Let Outgoing emails leave at once."""
+    """Let Outgoing emails leave at once.
+
+    What a pause or a limit keeps in stays as it is and is named, because no hurry helps there.
+    """
     _change("send_now", ids, workspace, as_json=as_json)
 
 
@@ -107,6 +131,7 @@ def _change(verb: str, ids: Sequence[str], slug: str, *, as_json: bool) -> None:
     numbers = [_number(text) for text in ids]
     open_installation()
     from postroom.flows import retrying
+    from postroom.flows.foretelling import capture_words
     from postroom.outgoing.models import Email
 
     by = member_acting(workspace_of(slug))
@@ -122,6 +147,8 @@ def _change(verb: str, ids: Sequence[str], slug: str, *, as_json: bool) -> None:
             "None of these emails can be changed so. Look at their state with `postroom queue list`."
         )
     said = [f"{count} of {len(numbers)} changed.", *(f"{one.id} stays as it is: {one.why}" for one in left)]
+    if count and verb != "cancel":
+        said += filter(None, [capture_words(by.workspace)])
     print_one(CountShape(count, left), "\n".join(said), as_json=as_json)
     if count == 0:
         raise typer.Exit(1)

@@ -20,6 +20,7 @@ _SELF_EXPLAINING = {
     "unreachable": "server_unreachable",
     "daily_limit": "daily_limit",
     "cancelled": "cancelled",
+    "member": "cancelled",
 }
 # What the same words mean of mail that is held: nobody has to do anything.
 _HELD = {

@@ -87,7 +87,9 @@ def _contacts(message: Message, recipient: str | Contact) -> list[Contact]:
 
 def _email(message: Message, addr_spec: str, contacts: list[Contact]) -> Email | None:
     """By its address now, by its contact, or by an address that an attempt was made to."""
-    rows = Email.objects.filter(message=message).select_related("address", "contact", "lane__server")
+    rows = Email.objects.filter(message=message).select_related(
+        "address", "contact", "lane__server", "lane__via", "lane__workspace"
+    )
     by_attempt = Attempt.objects.filter(email__message=message, addr_spec=addr_spec).values("email")
     return (
         rows.filter(address__addr_spec=addr_spec).first()
@@ -125,10 +127,17 @@ def _notification(message: Message, contacts: list[Contact]) -> Notification | N
 def _verdict(found: _Found) -> Verdict:
     if found.email is not None:
         last = found.attempts[-1] if found.attempts else None
-        return verdict_on_email(found.email, last, timezone.now())
+        by = _who_cancelled(found.events)
+        return verdict_on_email(found.email, last, timezone.now(), cancelled_by=by)
     not_told = next((event for event in found.events if event.kind == EventKind.NOT_TOLD), None)
     reason = str(not_told.detail.get("reason", "")) if not_told else None
     return verdict_without_email(found.notification, reason)
+
+
+def _who_cancelled(events: list[Event]) -> str:
+    """The name of whoever cancelled it last; empty if nobody did."""
+    cancelled = [event for event in events if event.kind == EventKind.CANCELLED and event.email_id]
+    return _actor(cancelled[-1]) if cancelled else ""
 
 
 def _steps(found: _Found) -> Iterator[Step]:
@@ -189,9 +198,12 @@ def _stood_in_for(attempt: Attempt, stand_ins: list[Event]) -> str:
 
 
 def _event(event: Event) -> Step:
-    actor = str(getattr(event.member, "contact", None) or event.member) if event.member else ""
-    what, detail = wording.of_event(event.kind, event.detail, actor)
+    what, detail = wording.of_event(event.kind, event.detail, _actor(event))
     return Step(event.at, what, detail)
+
+
+def _actor(event: Event) -> str:
+    return str(getattr(event.member, "contact", None) or event.member) if event.member else ""
 
 
 def _notification_steps(notification: Notification) -> Iterator[Step]:

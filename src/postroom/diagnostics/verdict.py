@@ -13,6 +13,7 @@ from postroom.conversations.models import Notification
 from postroom.diagnostics import wording
 from postroom.diagnostics.explain import Explanation, explain, explain_hold
 from postroom.diagnostics.reasons import NOBODY, OPERATOR, YOU
+from postroom.outgoing.expecting import Expected, expected, is_limited
 from postroom.outgoing.models import Attempt, Email, FailureKind, State
 
 _CODES = re.compile(r"(?:(?P<code>[245]\d\d)[ -]+)?(?P<enhanced>[245]\.\d{1,3}\.\d{1,3})?\b")
@@ -44,16 +45,18 @@ def explain_email(email: Email, last: Attempt | None) -> Explanation:
     return explain(code=last.code, enhanced=last.enhanced, text=last.text, failure_kind=kind)
 
 
-def verdict_on_email(email: Email, last: Attempt | None, now: datetime) -> Verdict:
-    """Where an email stands at a time; its lane must be loaded."""
+def verdict_on_email(email: Email, last: Attempt | None, now: datetime, *, cancelled_by: str = "") -> Verdict:
+    """Where an email stands at a time; its lane must be loaded.
+
+    `cancelled_by` is the name of the person who cancelled it, empty if nobody did or it is not known.
+    """
     match email.state:
         case State.OUTGOING:
             return _waiting(email, last, now)
         case State.FAILED:
             return _failed(email, last)
         case State.CANCELLED:
-            told = explain_email(email, last)
-            return Verdict(told.what_happened, told.who_must_act, _("Retry"))
+            return _cancelled(email, last, cancelled_by)
         case _:
             return _sent(email, last)
 
@@ -77,6 +80,14 @@ def redirected_words(email: Email) -> str:
     }
 
 
+def _cancelled(email: Email, last: Attempt | None, by: str) -> Verdict:
+    told = explain_email(email, last)
+    words = told.what_happened
+    if by and email.cancelled_because != "captured":
+        words = _("%(name)s cancelled it before it was sent.") % {"name": by}
+    return Verdict(words, told.who_must_act, _("Retry"))
+
+
 def _failed(email: Email, last: Attempt | None) -> Verdict:
     told = explain_email(email, last)
     if email.ignored_at is not None:
@@ -93,7 +104,7 @@ def _waiting(email: Email, last: Attempt | None, now: datetime) -> Verdict:
     if lane.is_paused:
         return Verdict(_("It waits, because its lane is paused."), str(OPERATOR))
     if lane.held_because == "no_server" or (lane.held_until is not None and lane.held_until > now):
-        return _held(email)
+        return _held(email, expected([email], now)[email.pk], now)
     if last is not None and email.due_at > now:
         told = explain_email(email, last)
         words = _("It waits for the next try on %(time)s. %(reason)s")
@@ -108,15 +119,31 @@ def _waiting(email: Email, last: Attempt | None, now: datetime) -> Verdict:
     return Verdict(_("It waits for its turn to be sent."), str(NOBODY), _("Send Now"))
 
 
-def _held(email: Email) -> Verdict:
+def _held(email: Email, when: Expected, now: datetime) -> Verdict:
     lane = email.lane
     reason = wording.why_lane_held(lane)
-    if lane.held_until is None:
+    if is_limited(lane, now) and lane.held_until and when.at and when.at > lane.held_until:
+        words = _("It is held, because %(reason)s. %(turn)s")
+        words %= {"reason": reason, "turn": turn_words(lane.held_until, when)}
+    elif lane.held_until is None:
         words = _("It waits, because %(reason)s.") % {"reason": reason}
     else:
         words = _("It is held until %(time)s, because %(reason)s.")
         words %= {"time": _when(lane.held_until), "reason": reason}
     return Verdict(words, explain_hold(lane.held_because).who_must_act)
+
+
+def turn_words(opens_at: datetime, when: Expected) -> str:
+    """When a limit lets go what it holds, and about when the turn of this email comes."""
+    words = _("From %(opens)s on mail leaves again, and this email about %(time)s (%(before)s before it).")
+    if when.place is not None and when.place.is_more:
+        words = _(
+            "From %(opens)s on mail leaves again; this email later than %(time)s (%(before)s before it)."
+        )
+    number = when.place.before if when.place else 0
+    before = f"{number}+" if when.place and when.place.is_more else str(number)
+    at = _when(when.at) if when.at else ""
+    return words % {"opens": _when(opens_at), "time": at, "before": before}
 
 
 def verdict_without_email(notification: Notification | None, not_told: str | None) -> Verdict:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.route_words import of_route
+from postroom.outgoing.allowances import rates_of
 from postroom.outgoing.models import Lane
 from postroom.workspaces.plans import limit_of
 
@@ -39,6 +40,11 @@ WHY_HELD: dict[str, Words] = {
     "daily_limit_urgent_share": gettext_lazy("the rest of the daily limit is kept for urgent mail"),
     "rate_limit": gettext_lazy("its server takes no more than is set for it in this time"),
     "throttled": gettext_lazy("the server asked for less mail in a short time"),
+}
+PER: dict[str, Words] = {
+    "minute": gettext_lazy("%(count)d a minute"),
+    "hour": gettext_lazy("%(count)d an hour"),
+    "day": gettext_lazy("%(count)d a day"),
 }
 OUTCOMES: dict[str, Words] = {
     "accepted": gettext_lazy("The server took it"),
@@ -83,11 +89,22 @@ def why_held(reason: str) -> str:
 
 
 def why_lane_held(lane: Lane) -> str:
-    """The same with the figure of the daily limit, if it is that; the lane's workspace should be loaded."""
+    """The same with the limit's figure, if it is one; the lane's workspace and servers should be loaded."""
+    if lane.held_because == "rate_limit":
+        return _rate(lane)
     limit = limit_of(lane.workspace) if lane.held_because == "daily_limit" else None
     if limit is None:
         return why_held(lane.held_because)
     return _("the daily limit of %(limit)d is used up") % {"limit": limit}
+
+
+def _rate(lane: Lane) -> str:
+    """Which server takes how many in which time."""
+    server = lane.via or lane.server
+    figures = ", ".join(str(PER[unit]) % {"count": rate} for unit, rate in rates_of(server).items())
+    if not figures:
+        return why_held(lane.held_because)
+    return _("%(server)s takes %(figures)s") % {"server": server.name, "figures": figures}
 
 
 def of_event(kind: str, detail: Mapping[str, Any], actor: str) -> tuple[str, str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from postroom.flows import limits
-from postroom.flows.drafts import Preview
-from postroom.workspaces import parameters, plans
+from postroom.flows.drafts import Preview, Told
+from postroom.workspaces import installation, parameters, plans
+from postroom.workspaces.capture_rules import ALLOW, REDIRECT
 from postroom.workspaces.models import Channel, Workspace
 
 
@@ -32,6 +35,41 @@ def foretell(workspace: Workspace, preview: Preview) -> Foretold | None:
     if forecast.fits_today:
         return None
     return Foretold(count, limit, forecast, parameters.value(workspace.pk, plans.AUTO_RESUME))
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What capture mode would make of a message: who is kept in, and who is told in whose place.
+
+    `kept_in` are those whose mail stays here; `redirected` those whose mail goes to `to` instead.
+    """
+
+    kept_in: tuple[Told, ...]
+    redirected: tuple[Told, ...]
+    to: str
+
+
+def captured(workspace: Workspace, preview: Preview) -> Captured | None:
+    """Whom capture mode keeps this from; None if it reaches everybody."""
+    capture = installation.capture_of(workspace.pk)
+    mailed = [told for told in preview.told if told.how == Channel.EMAIL]
+    away = tuple(told for told in mailed if not capture.lets_through(told.addr_spec))
+    if not away:
+        return None
+    is_redirect = capture.mode == REDIRECT
+    return Captured(() if is_redirect else away, away if is_redirect else (), capture.to)
+
+
+def capture_words(workspace: Workspace) -> str:
+    """What capture mode makes of mail that is sent again; empty where it leaves."""
+    capture = installation.capture_of(workspace.pk)
+    if capture.mode == REDIRECT:
+        return _("Capture mode is on: it goes to %(to)s instead.") % {"to": capture.to}
+    if capture.mode == ALLOW:
+        return _("Capture mode is on: what does not go to %(allowed)s is captured again.") % {
+            "allowed": capture.allowed_text
+        }
+    return _("Capture mode is on: it is captured again, and nothing leaves.") if capture.mode else ""
 
 
 def recipient_count(preview: Preview) -> int:

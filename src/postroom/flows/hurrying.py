@@ -14,7 +14,7 @@ from postroom.outgoing.relays import SECRETS
 
 
 def kept(emails: EmailQuerySet) -> dict[int, str]:
-    """Those of these Emails that a pause or a limit keeps in at this moment, by id, with why and what helps."""
+    """Those of these Emails that a pause or a limit keeps in now, by id, with why and what helps."""
     why = {lane.pk: why_kept(lane) for lane in _kept_lanes(emails)}
     rows = emails.filter(lane__in=why).order_by("pk").values_list("pk", "lane_id")
     return {pk: why[lane_id] for pk, lane_id in rows}
@@ -35,12 +35,12 @@ def why_kept(lane: Lane) -> str:
     at = f"{timezone.localtime(lane.held_until):%Y-%m-%d %H:%M}"
     if lane.held_because in allowances.DAILY_HOLDS:
         words = _(
-            "Send Now does not help: %(reason)s until %(time)s. It leaves by itself then, in its turn. To send "
-            "sooner, ask for a higher limit under Plan and limit, or send over a server of your own."
+            "Send Now does not help: %(reason)s until %(time)s. It leaves by itself then, in its turn. "
+            "To send sooner, ask for a higher limit under Plan and limit, or send over a server of your own."
         )
     else:
         words = _(
-            "Send Now does not help: %(reason)s, and more only from %(time)s on. It leaves by itself, in its turn. "
-            "An administrator sets the figures under Outgoing Servers."
+            "Send Now does not help: %(reason)s, and more only from %(time)s on. It leaves by itself, "
+            "in its turn. An administrator sets the figures under Outgoing Servers."
         )
     return words % {"reason": why_lane_held(lane), "time": at}

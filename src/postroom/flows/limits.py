@@ -19,6 +19,7 @@ from postroom.flows.founding import WORKSPACE_MODEL
 from postroom.flows.notices import tell_admins
 from postroom.outgoing import allowances
 from postroom.outgoing.allowances import Crossing
+from postroom.outgoing.expecting import day_window, leaves_at
 from postroom.outgoing.models import Email, FailureKind, Lane, MailServer, State
 from postroom.workspaces import parameters, plans
 from postroom.workspaces.models import MailDomain, Member, Plan, Workspace
@@ -37,7 +38,7 @@ class Usage:
 
     `used` counts what was handed to the shared relay and what is in hand; without a limit nothing is counted.
     `urgent_kept` of the limit bulk mail leaves alone. `held_count` is how many Emails wait because of the
-    limit, counted up to COUNTED_TO.
+    limit, counted up to COUNTED_TO; `held_last_at` is about when the last of them leaves, None if none waits.
     """
 
     limit: int | None
@@ -48,6 +49,12 @@ class Usage:
     is_exhausted: bool
     held_count: int
     urgent_kept: int
+    held_last_at: datetime | None = None
+
+    @property
+    def is_held_for_days(self) -> bool:
+        """Does what waits need more than the next day of the limit?"""
+        return self.held_last_at is not None and self.held_last_at > self.resets_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,7 @@ def usage(workspace: Workspace, *, now: datetime | None = None) -> Usage:
     if limit is None:
         return Usage(None, 0, None, resets_at, False, False, 0, 0)
     used = allowances.used_today(workspace.pk, now)
+    held_count = _held_count(workspace, now)
     return Usage(
         limit=limit,
         used=used,
@@ -79,9 +87,18 @@ def usage(workspace: Workspace, *, now: datetime | None = None) -> Usage:
         resets_at=resets_at,
         is_warning=plans.is_near(used, limit),
         is_exhausted=used >= limit,
-        held_count=_held_count(workspace, now),
+        held_count=held_count,
         urgent_kept=plans.kept_for_urgent(limit, parameters.value(workspace.pk, plans.URGENT_SHARE)),
+        held_last_at=_held_last_at(workspace, limit, held_count, resets_at) if held_count else None,
     )
+
+
+def _held_last_at(workspace: Workspace, limit: int, held_count: int, resets_at: datetime) -> datetime:
+    bulk = _shared_lanes(workspace).filter(
+        held_because__in=allowances.DAILY_HOLDS, stream=Stream.BULK, emails__state=State.OUTGOING
+    )
+    window = day_window(workspace.pk, limit, is_urgent=not bulk.exists(), at=resets_at)
+    return leaves_at(resets_at, held_count - 1, [window])
 
 
 def forecast(
@@ -97,12 +114,9 @@ def forecast(
     if limit is None:
         return Forecast(True, 1, None, 0)
     is_urgent = stream == Stream.URGENT
-    percent = 0 if is_urgent else parameters.value(workspace.pk, plans.URGENT_SHARE)
-    each_day = limit - plans.kept_for_urgent(limit, percent)
-    today = max(0, each_day - allowances.used_today(workspace.pk, now))
     before = _waiting_count(workspace, is_urgent=is_urgent)
-    later = max(0, before + recipients - today)
-    days_later = -(-later // each_day)
+    window = day_window(workspace.pk, limit, is_urgent=is_urgent, at=now)
+    days_later = window.restart_count(before + recipients - 1) if before + recipients else 0
     return Forecast(days_later == 0, days_later + 1, _leaves_on(now, days_later), before)
 
 

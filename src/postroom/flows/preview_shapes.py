@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from postroom.flows.drafts import NotTold, Preview, Told
-from postroom.flows.foretelling import Foretold, recipient_count
+from postroom.flows.foretelling import Captured, Foretold, recipient_count
 from postroom.flows.shapes import PersonShape
 from postroom.flows.showing import shape_of_person
 
@@ -47,6 +47,7 @@ class PreviewShape:
     """Who would be told. `emails` counts those by email; `forecast` is None if all of them leave today.
 
     `outsiders` would read an internal note; posting it needs `confirm_outsiders`. `server` would carry it.
+    Capture mode keeps `captured` in and sends the mail of `redirected` to `redirected_to` instead.
     """
 
     told: list[ToldShape]
@@ -55,10 +56,16 @@ class PreviewShape:
     emails: int
     server: str
     forecast: ForecastShape | None
+    captured: list[PersonShape]
+    redirected: list[PersonShape]
+    redirected_to: str | None
 
 
-def shape_of_preview(preview: Preview, foretold: Foretold | None) -> PreviewShape:
-    """Who would be told, and what the daily limit makes of it (None: nothing)."""
+def shape_of_preview(
+    preview: Preview, foretold: Foretold | None, captured: Captured | None = None
+) -> PreviewShape:
+    """Who would be told, and what the daily limit and capture mode make of it (None: nothing)."""
+    kept_in, redirected = (captured.kept_in, captured.redirected) if captured else ((), ())
     return PreviewShape(
         told=[_told(told) for told in preview.told],
         not_told=[_not_told(left) for left in preview.not_told],
@@ -66,6 +73,9 @@ def shape_of_preview(preview: Preview, foretold: Foretold | None) -> PreviewShap
         emails=recipient_count(preview),
         server=preview.route.server.name,
         forecast=_forecast(foretold) if foretold else None,
+        captured=[shape_of_person(told.contact) for told in kept_in],
+        redirected=[shape_of_person(told.contact) for told in redirected],
+        redirected_to=captured.to if captured and redirected else None,
     )
 
 

@@ -57,8 +57,10 @@ class AttemptShape:
 
 @dataclass(frozen=True, slots=True)
 class EmailShape:
-    """One message to one recipient. `due_at` and `held_*` speak of what is Outgoing, else they are None.
+    """One message to one recipient. `due_at`, `held_*` and `expected_at` are None unless it is Outgoing.
 
+    `expected_at` is about when it leaves, by its place in the queue, the limit that holds it and when that
+    starts again; None if nobody can say. `held_reason` says in words why it is held, with the limit's figure.
     `redirected_to` is who got it in the recipient's place (capture mode).
     """
 
@@ -74,6 +76,8 @@ class EmailShape:
     due_at: datetime | None
     held_until: datetime | None
     held_because: str | None
+    held_reason: str | None
+    expected_at: datetime | None
     attempt_count: int
     sent_at: datetime | None
     bounced_at: datetime | None

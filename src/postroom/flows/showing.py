@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.conf import settings
 from django.db.models import Prefetch, Q, QuerySet
 
 from postroom.conversations.models import Attachment, Contact, Follower, Message, Record
+from postroom.diagnostics.wording import why_lane_held
 from postroom.flows.shapes import (
     AttemptShape,
     DeliveryShape,
@@ -22,6 +25,7 @@ from postroom.flows.shapes import (
     WorkspaceShape,
 )
 from postroom.incoming.models import ReceivedEmail
+from postroom.outgoing.expecting import Expected, expected
 from postroom.outgoing.models import Attempt, Email, Tally
 from postroom.workspaces.models import ApiKey, Member, Workspace
 
@@ -109,7 +113,7 @@ def shape_of_message(message: Message) -> MessageShape:
             FileShape(file.name, file.content_type, file.size) for file in message.attachments.all()
         ],
         delivery=shape_of_delivery(getattr(message, "tally", None)),
-        recipients=[shape_of_email(email) for email in message.emails.all()],
+        recipients=shapes_of_emails(message.emails.all()),
     )
 
 
@@ -139,11 +143,22 @@ def _state_of(tally: Tally) -> DeliveryState:
 
 def emails_to_show(emails: QuerySet[Email]) -> QuerySet[Email]:
     """The same emails, with what `shape_of_email` reads loaded along and the letters left in the table."""
-    return emails.select_related("address", "contact", "lane")
+    return emails.select_related("address", "contact", "lane__workspace", "lane__server", "lane__via")
+
+
+def shapes_of_emails(emails: Iterable[Email]) -> list[EmailShape]:
+    """Emails from `emails_to_show`, in their order."""
+    rows = list(emails)
+    when = expected(rows)
+    return [_shape_of_email(email, when.get(email.pk)) for email in rows]
 
 
 def shape_of_email(email: Email) -> EmailShape:
     """An email from `emails_to_show`."""
+    return shapes_of_emails([email])[0]
+
+
+def _shape_of_email(email: Email, when: Expected | None) -> EmailShape:
     is_waiting = email.state == "outgoing"
     return EmailShape(
         id=email_id(email.pk),
@@ -158,6 +173,8 @@ def shape_of_email(email: Email) -> EmailShape:
         due_at=email.due_at if is_waiting else None,
         held_until=email.lane.held_until if is_waiting else None,
         held_because=(email.lane.held_because or None) if is_waiting else None,
+        held_reason=(why_lane_held(email.lane) or None) if is_waiting else None,
+        expected_at=when.at if when else None,
         attempt_count=email.attempt_count,
         sent_at=email.sent_at,
         bounced_at=email.bounced_at,
@@ -248,7 +265,8 @@ def shape_of_key(key: ApiKey) -> KeyShape:
 def emails_of(
     workspace: Workspace, *, state: str = "", search: str = "", capture: str = ""
 ) -> QuerySet[Email]:
-    """The emails of a workspace, newest first; with `search` only those whose address or subject has it.
+    """The emails of a workspace, newest first; with `search` only those that have it in their
+    address, their subject or the title of their record.
 
     `capture` asks for those that capture mode kept in (captured) or sent to another address (redirected).
     """
@@ -259,6 +277,8 @@ def emails_of(
         emails = emails.captured() if capture == "captured" else emails.redirected()
     if search:
         emails = emails.filter(
-            Q(address__addr_spec__icontains=search) | Q(message__subject__icontains=search)
+            Q(address__addr_spec__icontains=search)
+            | Q(message__subject__icontains=search)
+            | Q(message__record__title__icontains=search)
         )
     return emails

@@ -28,7 +28,7 @@ URGENT_SHARE = "daily_limit_urgent_share"
 RATE_LIMIT = "rate_limit"
 DAILY_HOLDS = (DAILY_LIMIT, URGENT_SHARE)
 LIMIT_HOLDS = (*DAILY_HOLDS, RATE_LIMIT)
-_LENGTHS = {Unit.MINUTE: timedelta(minutes=1), Unit.HOUR: timedelta(hours=1), Unit.DAY: timedelta(days=1)}
+LENGTHS = {Unit.MINUTE: timedelta(minutes=1), Unit.HOUR: timedelta(hours=1), Unit.DAY: timedelta(days=1)}
 KEPT, WINDOWS_KEPT = timedelta(days=62), timedelta(days=2)
 
 
@@ -71,7 +71,7 @@ def quota_account(workspace_id: int, day: date) -> Account:
     return Account(workspace_id, None, Unit.QUOTA_DAY, plans.starts_at(day))
 
 
-def server_accounts(server_id: int, at: datetime, units: Iterable[str] = tuple(_LENGTHS)) -> list[Account]:
+def server_accounts(server_id: int, at: datetime, units: Iterable[str] = tuple(LENGTHS)) -> list[Account]:
     """A server's windows that an instant belongs to."""
     return [Account(None, server_id, unit, window_start(unit, at)) for unit in units]
 
@@ -79,13 +79,13 @@ def server_accounts(server_id: int, at: datetime, units: Iterable[str] = tuple(_
 def window_start(unit: str, at: datetime) -> datetime:
     """When the minute, hour or day (UTC) of an instant starts."""
     midnight = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    length = _LENGTHS[Unit(unit)]
+    length = LENGTHS[Unit(unit)]
     return midnight + (at - midnight) // length * length
 
 
 def window_end(unit: str, at: datetime) -> datetime:
     """When the next one starts."""
-    return window_start(unit, at) + _LENGTHS[Unit(unit)]
+    return window_start(unit, at) + LENGTHS[Unit(unit)]
 
 
 def used_today(workspace_id: int, now: datetime) -> int:
@@ -95,6 +95,21 @@ def used_today(workspace_id: int, now: datetime) -> int:
     """
     rows = _rows([quota_account(workspace_id, plans.quota_day(now))])
     return rows.values_list("used_count", flat=True).first() or 0
+
+
+def rates_of(server: MailServer) -> dict[str, int]:
+    """A server's own limits: how many emails a minute, an hour and a day, where there is one."""
+    rates = {
+        Unit.MINUTE: server.limit_per_minute,
+        Unit.HOUR: server.limit_per_hour,
+        Unit.DAY: server.limit_per_day,
+    }
+    return {unit: rate for unit, rate in rates.items() if rate is not None}
+
+
+def used_of(accounts: Collection[Account]) -> dict[str, int]:
+    """How much of a server's windows is used, by unit; what is missing is not used at all."""
+    return dict(_rows(accounts).values_list("unit", "used_count"))
 
 
 # In a claim.

@@ -11,7 +11,7 @@ from django.shortcuts import render
 
 from postroom.conversations.models import Contact, Follower, Record, Subtype
 from postroom.flows import reading
-from postroom.flows.foretelling import Foretold
+from postroom.flows.foretelling import Foretold, captured
 from postroom.flows.posting import Preview
 from postroom.web.forms import ComposerForm, FollowerForm
 from postroom.web.later import composer_for, taken_back, taken_back_on, waiting_as, waiting_on
@@ -47,6 +47,7 @@ def chatter(
         "waiting": waiting_on(record, request.member),
         "preview": preview,
         "foretold": foretold,
+        "captured": captured(record.workspace, preview) if preview else None,
         "outsiders": outsiders,
         "follower_form": follower_form or FollowerForm(),
         **followers_of(record),

@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db.models import QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from postroom.conversations.models import Address, Message, Record
+from postroom.outgoing.expecting import is_limited
 from postroom.outgoing.models import Attempt, Email, FailureKind, State
 from postroom.web.counting import Count, count_up_to
 from postroom.web.failures import last_attempts, server_words
 from postroom.web.next_steps import NextStep
 from postroom.web.paging import SIZE, newest_first, older
-from postroom.web.queue_places import Placed, steps_of
+from postroom.web.queue_places import LANE, Placed, steps_of
 from postroom.workspaces.models import Member
 
 TABS = (State.OUTGOING, State.FAILED, State.SENT, State.CANCELLED)
@@ -61,7 +63,14 @@ class EmailRow:
 
     @property
     def may_hurry(self) -> bool:
-        """Do Send Now and Cancel Email apply?"""
+        """Does Send Now help? A pause and a limit do not yield to it."""
+        return self.may_cancel and not (
+            self.email.lane.is_paused or is_limited(self.email.lane, timezone.now())
+        )
+
+    @property
+    def may_cancel(self) -> bool:
+        """Does Cancel Email apply?"""
         return self.email.state == State.OUTGOING and not self.email.lease
 
 
@@ -137,7 +146,7 @@ def _messages(member: Member, wanted: str) -> list[int]:
 
 def rows_of(emails: QuerySet[Email], before: str | None = None) -> tuple[list[EmailRow], int | None]:
     """A page of rows and where the next one begins."""
-    listed = emails.select_related("message__record", "address", "contact", "lane__workspace")
+    listed = emails.select_related("message__record", "address", "contact", *LANE)
     found = newest_first(listed, before)
     attempts, steps = last_attempts(found.rows), steps_of(found.rows)
     return [_row(email, steps[email.pk], attempts) for email in found.rows], found.before

@@ -10,7 +10,7 @@ from postroom.diagnostics.explain import Explanation
 from postroom.diagnostics.verdict import explain_email
 from postroom.flows.retrying import may_correct
 from postroom.outgoing.models import Attempt, Email, FailureKind, State
-from postroom.web.queue_places import Placed, steps_of
+from postroom.web.queue_places import LANE, Placed, steps_of
 from postroom.workspaces.models import Member
 
 SHOWN = 200
@@ -56,9 +56,7 @@ class Delivery:
 def delivery_of(message: Message, member: Member) -> Delivery:
     """The panel of a message as this member sees it."""
     rows = Email.objects.for_member(member).filter(message=message)
-    listed = rows.select_related(
-        "address", "contact__address", "message__record", "message__author", "lane__workspace"
-    )
+    listed = rows.select_related("address", "contact__address", "message__record", "message__author", *LANE)
     failing = rows.filter(state=State.FAILED, ignored_at=None).values("pk")
     failed = list(listed.filter(pk__in=failing).order_by("pk")[:SHOWN])
     others = list(listed.exclude(pk__in=failing).order_by("pk")[:SHOWN])

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from postroom.diagnostics.wording import why_lane_held
+from postroom.outgoing.expecting import Expected
 from postroom.outgoing.models import Email, Lane, State
 from postroom.workspaces.plans import limit_of
 
@@ -24,11 +25,14 @@ class NextStep:
     is_final: bool
 
 
-def next_step(email: Email, now: datetime) -> NextStep:
-    """What happens next to this email (its lane and workspace must be loaded), or that nothing does."""
+def next_step(email: Email, now: datetime, when: Expected | None = None) -> NextStep:
+    """What happens next to this email (its lane and workspace must be loaded), or that nothing does.
+
+    `when` is about when it leaves, where a limit holds it (None: that is not known here).
+    """
     label = str(email.get_state_display())
     if email.state == State.OUTGOING:
-        return _of_outgoing(email, label, now)
+        return _of_outgoing(email, label, now, when)
     if email.state == State.FAILED:
         words = _("ignored") if email.ignored_at else _("final")
         return NextStep("cancelled" if email.ignored_at else "failed", label, words, _ended_at(email), True)
@@ -38,10 +42,10 @@ def next_step(email: Email, now: datetime) -> NextStep:
     return NextStep("sent", label, words, email.sent_at or email.created_at, True)
 
 
-def _of_outgoing(email: Email, label: str, now: datetime) -> NextStep:
+def _of_outgoing(email: Email, label: str, now: datetime, when: Expected | None) -> NextStep:
     if email.lease and email.leased_until and email.leased_until > now:
         return NextStep("outgoing", label, _("being sent"), None, False)
-    if hold := _hold(email.lane, now):
+    if hold := _hold(email.lane, now, when):
         return NextStep("held", label, *hold, False)
     if email.attempt_count:
         return NextStep("delayed", label, _next_try(email.attempt_count + 1), email.due_at, False)
@@ -49,11 +53,14 @@ def _of_outgoing(email: Email, label: str, now: datetime) -> NextStep:
     return NextStep("outgoing", label, words, email.due_at if email.due_at > now else None, False)
 
 
-def _hold(lane: Lane, now: datetime) -> tuple[str, datetime | None] | None:
+def _hold(lane: Lane, now: datetime, when: Expected | None) -> tuple[str, datetime | None] | None:
     if lane.is_paused:
         return _("paused"), None
     if lane.held_until is not None and lane.held_until > now:
         reason = _in_short(lane)
+        if when is not None and when.at is not None and when.place is not None:
+            words = _("held: %(reason)s; after") if when.place.is_more else _("held: %(reason)s; about")
+            return words % {"reason": reason}, when.at
         return _("held: %(reason)s; again") % {"reason": reason}, lane.held_until
     if lane.held_because == "no_server":
         return _("held: %(reason)s") % {"reason": why_lane_held(lane)}, None
@@ -74,6 +81,8 @@ def _next_try(number: int) -> str:
 def _why_cancelled(email: Email) -> str:
     if email.cancelled_because == "captured":
         return _("captured, not sent")
+    if email.cancelled_because == "member":
+        return _("cancelled by a person, not sent")
     return _("will not be sent")
 
 

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from postroom.conversations.models import Message, Record
-from postroom.outgoing.delivery_icon import DeliveryIcon, icon_for
+from postroom.outgoing.delivery_icon import UNTOUCHED, ByCapture, DeliveryIcon, by_capture, icon_for
 from postroom.outgoing.models import Tally
 from postroom.web.paging import newest_first
 from postroom.workspaces.models import Member
@@ -63,24 +63,36 @@ def shown(rows: QuerySet[Message], member: Member) -> QuerySet[Message]:
 def entries_of(messages: Sequence[Message]) -> list[Entry]:
     """Messages in the order they were said, as entries."""
     entries, previous = [], None
+    done = _by_capture(messages)
     for message in messages:
-        entries.append(_entry(message, previous))
+        entries.append(_entry(message, previous, done.get(message.pk, UNTOUCHED)))
         previous = message
     return entries
 
 
 def delivery_icon(message: Message) -> DeliveryIcon:
     """The envelope of a message."""
+    return _icon(message, _by_capture([message]).get(message.pk, UNTOUCHED))
+
+
+def _by_capture(messages: Sequence[Message]) -> dict[int, ByCapture]:
+    """Asked only of messages of which something was sent or cancelled."""
+    tallies = [message.tally for message in messages if hasattr(message, "tally")]
+    ended = [tally.pk for tally in tallies if tally.sent_count or tally.cancelled_count]
+    return by_capture(messages[0].workspace_id, ended) if ended else {}
+
+
+def _icon(message: Message, done: ByCapture) -> DeliveryIcon:
     tally = getattr(message, "tally", None)
-    return icon_for(tally if tally is not None else Tally(message=message))
+    return icon_for(tally if tally is not None else Tally(message=message), done)
 
 
-def _entry(message: Message, previous: Message | None) -> Entry:
+def _entry(message: Message, previous: Message | None, done: ByCapture) -> Entry:
     day = timezone.localdate(message.created_at)
     is_new_day = previous is None or timezone.localdate(previous.created_at) != day
     return Entry(
         message,
-        delivery_icon(message),
+        _icon(message, done),
         day if is_new_day else None,
         previous is not None and not is_new_day and _belong_together(previous, message),
         _leaves_at(message),

@@ -10,7 +10,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from postroom.conversations.models import Message
-from postroom.flows import retrying
+from postroom.flows import foretelling, retrying
 from postroom.web.failures import delivery_of
 from postroom.web.forms import CorrectionsForm
 from postroom.web.membership import MemberRequest, for_members
@@ -56,6 +56,8 @@ def send_and_close(request: MemberRequest, pk: int) -> HttpResponse:
         "%(count)d email is on its way again.", "%(count)d emails are on their way again.", count
     )
     messages.success(request, words % {"count": count})
+    if count and (captured := foretelling.capture_words(request.member.workspace)):
+        messages.warning(request, captured)
     return _back_to(message)
 
 

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
-from postroom.flows import retrying
+from postroom.flows import foretelling, retrying
 from postroom.flows.retrying import Retried
 from postroom.outgoing.models import Email
 from postroom.outgoing.queue import EmailQuerySet
@@ -67,6 +67,8 @@ def _act(
     left = len(set(chosen)) - done.count - len(done.left)
     if done.count or left or not chosen:
         _say(request, words(done.count) if done.count else "", left=left)
+    if done.count and act != _call_off and (captured := foretelling.capture_words(request.member.workspace)):
+        messages.warning(request, captured)
     for why, count in Counter(done.left.values()).items():
         messages.error(request, f"{_stranded(count)} {why}")
     return redirect(back_of(request) or "emails")

@@ -14,7 +14,7 @@ from postroom.diagnostics.trail import trail
 from postroom.outgoing.models import Email
 from postroom.web.counting import Count
 from postroom.web.membership import MemberRequest, for_members
-from postroom.web.queue_places import steps_of
+from postroom.web.queue_places import LANE, steps_of
 
 SHOWN = 30
 
@@ -52,7 +52,7 @@ def _message(request: MemberRequest, wanted: str) -> Message | None:
 def _before(request: MemberRequest, message: Message, address: str) -> Count | None:
     """How many leave before this email, if it is held."""
     rows = Email.objects.for_member(request.member).filter(message=message, address__addr_spec=address)
-    placed = steps_of(list(rows.select_related("lane__workspace")))
+    placed = steps_of(list(rows.select_related(*LANE)))
     return next((each.before for each in placed.values()), None)
 
 

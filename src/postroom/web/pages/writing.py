@@ -76,7 +76,11 @@ def preview_message(request: MemberRequest, pk: int) -> HttpResponse:
     preview = _preview(request, record, form) if form.is_valid() else None
     if request.htmx:
         context = {"form": form, "preview": preview, "record": record}
-        return render(request, "postroom/_preview.html", {**context, "foretold": _foretold(record, preview)})
+        foreseen = {
+            "foretold": _foretold(record, preview),
+            "captured": foretelling.captured(record.workspace, preview) if preview else None,
+        }
+        return render(request, "postroom/_preview.html", {**context, **foreseen})
     return chatter(request, record, form=form, preview=preview, foretold=_foretold(record, preview))
 
 
