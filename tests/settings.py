@@ -34,6 +34,8 @@ for _name in [
     del os.environ[_name]
 os.environ.pop("RELAY_URL", None)
 os.environ["POSTROOM_DATA"] = str(_folder)
+# Servers that tests talk to are on this machine; those that they only name have addresses of documentation.
+os.environ["POSTROOM_PRIVATE_NETWORKS"] = "127.0.0.0/8, ::1, 192.0.2.0/24, 2001:db8::/32"
 os.environ["DATABASE_URL"] = (
     _postgres_url() if "--postgres" in sys.argv or "POSTROOM_TEST_POSTGRES" in os.environ else ""
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from postroom.wire import networks
 from postroom.wire.from_filter import FromFilter
 from postroom.workspaces import capture_rules
 
@@ -72,6 +73,12 @@ SETTINGS = (
         "off",
         f"Capture mode for everybody, which no page can end: {capture_rules.FORMS}.",
     ),
+    Setting(
+        "POSTROOM_PRIVATE_NETWORKS",
+        "",
+        "Networks outside the open internet that servers of workspaces and members may lead to, with commas "
+        "between, such as 10.1.0.0/16; empty means none. RELAY_URL goes anywhere.",
+    ),
     Setting("POSTROOM_LOG_FORMAT", "human", "human or json.", choices=("human", "json")),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -125,6 +132,7 @@ def load(environ: Mapping[str, str] | None = None) -> Config:
         _check_choice(setting, values[setting.name])
     _check_filter(values["RELAY_FROM_FILTER"])
     _check_capture(values["POSTROOM_CAPTURE"])
+    _check_networks(values["POSTROOM_PRIVATE_NETWORKS"])
     return Config(values, tuple(_warnings(environ, in_file)))
 
 
@@ -173,6 +181,13 @@ def _check_capture(value: Value) -> None:
         capture_rules.of_environment(value.text)
     except ValueError as error:
         raise ConfigError(f"POSTROOM_CAPTURE cannot be used ({value.origin}): {error}") from error
+
+
+def _check_networks(value: Value) -> None:
+    try:
+        networks.parse(value.text)
+    except ValueError as error:
+        raise ConfigError(f"POSTROOM_PRIVATE_NETWORKS cannot be used ({value.origin}): {error}") from error
 
 
 def _secret_from(path: str, name: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.http import HttpResponse
 from django.test import Client
+from django.utils import timezone
 
 from postroom.flows.keys import make_key
 from postroom.outgoing import relays
@@ -60,15 +62,35 @@ def test_a_server_is_added_read_and_listed_without_its_password(admin: Program) 
 
 def test_a_patch_changes_what_is_given_and_keeps_the_secrets(admin: Program) -> None:
     server = server_at(admin.people, 587, user="ana", password=PASSWORD, limit_per_day=10)
-    changed = body(
-        admin.ask("patch", f"/servers/srv_{server.pk}", {"host": "new.example", "limit_per_day": None})
-    )
-    assert (changed["host"], changed["port"], changed["limit_per_day"]) == ("new.example", 587, None)
+    changed = body(admin.ask("patch", f"/servers/srv_{server.pk}", {"priority": 3, "limit_per_day": None}))
+    assert (changed["priority"], changed["port"], changed["limit_per_day"]) == (3, 587, None)
     server.refresh_from_db()
     assert (server.password, server.user) == (PASSWORD, "ana")
     body(admin.ask("patch", f"/servers/srv_{server.pk}", {"password": "other"}))
     server.refresh_from_db()
     assert server.password == "other"
+
+
+def test_a_server_is_led_elsewhere_only_by_who_knows_its_password(admin: Program) -> None:
+    server = server_at(admin.people, 587, user="ana", password=PASSWORD)
+    where = f"/servers/srv_{server.pk}"
+    refused = admin.ask("patch", where, {"host": "new.example"})
+    assert "Password" in body(refused, 422)["detail"]
+    body(admin.ask("patch", where, {"host": "new.example", "password": "theirs"}))
+    server.refresh_from_db()
+    assert (server.host, server.password) == ("new.example", "theirs")
+
+
+def test_the_failure_of_the_shared_relay_names_it_to_operators_only(
+    admin: Program, operator: Program
+) -> None:
+    shared = relays.shared_server()
+    until = timezone.now() + timedelta(minutes=15)
+    words = "The connection to relay.example:25 failed"
+    MailServer.objects.filter(pk=shared.pk).update(down_until=until, last_failure=words)
+    where = f"/servers/srv_{shared.pk}"
+    assert body(operator.get(where))["last_failure"] == words
+    assert body(admin.get(where))["last_failure"] is None
 
 
 def test_repeating_a_request_adds_nothing_twice(admin: Program) -> None:

@@ -10,7 +10,7 @@ from postroom.flows import founding
 from postroom.flows.recording import contact_for
 from postroom.wire.address import AddressError
 from postroom.workspaces import logins
-from postroom.workspaces.models import Channel, Member, Role
+from postroom.workspaces.models import Channel, MailDomain, Member, Role
 from postroom.workspaces.refusals import AcrossTheWall, RequestRefused
 from tests.people import Cast, cast, join
 

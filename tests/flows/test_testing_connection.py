@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -48,6 +49,18 @@ def test_a_good_server_passes_and_the_verdict_promises_no_delivery(people: Cast)
     assert is_good(steps)
     assert "does not prove that mail arrives" in verdict(steps)
     assert script.contents == []
+
+
+def test_a_test_connects_to_nothing_in_our_own_network(people: Cast, settings: Any) -> None:
+    """It would tell whoever asks what answers there."""
+    settings.POSTROOM_PRIVATE_NETWORKS = ""
+    script = ScriptedRelay()
+    with beside(script):
+        [first, *rest] = tried(server_at(people, script.port), people.olga)
+    assert (first.key, first.state, first.said) == ("dns", "failed", "")
+    assert "POSTROOM_PRIVATE_NETWORKS" in first.remedy
+    assert {step.state for step in rest} == {"skipped"}
+    assert script.visits == []
 
 
 @pytest.mark.parametrize(

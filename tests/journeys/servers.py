@@ -82,6 +82,7 @@ def environment(folder: Path, http: str, smtp: str, target: str) -> dict[str, st
         "POSTROOM_HTTP": http,
         "POSTROOM_SMTP": smtp,
         "POSTROOM_TARGET": target,
+        "POSTROOM_PRIVATE_NETWORKS": "127.0.0.0/8",
     }
 
 

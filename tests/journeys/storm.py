@@ -162,6 +162,7 @@ class Machine:
             "POSTROOM_HTTP": f"127.0.0.1:{free_port()}",
             "POSTROOM_SMTP": f"127.0.0.1:{free_port()}",
             "POSTROOM_DEFAULT_PLAN": "unlimited",
+            "POSTROOM_PRIVATE_NETWORKS": "127.0.0.0/8",
             "POSTROOM_SECRET_KEY": SECRET_KEY,
             "POSTROOM_INSTANCE_ID": "storm",
         }

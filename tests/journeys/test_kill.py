@@ -93,6 +93,7 @@ def test_killed_five_times_in_the_middle_of_sending_nothing_is_lost_or_silently_
         **{name: text for name, text in os.environ.items() if not name.startswith(("POSTROOM_", "DJANGO_"))},
         "POSTROOM_DATA": str(tmp_path / "data"),
         "POSTROOM_DEFAULT_PLAN": "unlimited",
+        "POSTROOM_PRIVATE_NETWORKS": "127.0.0.0/8",
         "POSTROOM_HTTP": f"127.0.0.1:{free_port()}",
         "POSTROOM_SMTP": f"127.0.0.1:{free_port()}",
         "DATABASE_URL": "",

@@ -30,7 +30,7 @@ class Provider:
     def __init__(self) -> None:
         self.asked: list[dict[str, list[str]]] = []
         self.status, self.answer = 200, {"access_token": "t1", "expires_in": 3600, "token_type": "Bearer"}
-        self.url = ""
+        self.url = self.location = ""
 
 
 @pytest.fixture
@@ -43,6 +43,8 @@ def provider() -> Iterator[Provider]:
             played.asked.append(parse_qs(octets.decode()))
             self.send_response(played.status)
             self.send_header("Content-Type", "application/json")
+            if played.location:
+                self.send_header("Location", played.location)
             self.end_headers()
             self.wfile.write(json.dumps(played.answer).encode())
 
@@ -260,3 +262,36 @@ def test_what_was_entered_meanwhile_is_not_overwritten_by_a_late_refresh(
     provider.answer["refresh_token"] = "r2"
     assert token() == "t1"
     assert MailServer.objects.get(pk=server.pk).oauth == entered
+
+
+def test_no_provider_in_our_own_network_is_asked(
+    server: MailServer, provider: Provider, settings: Any
+) -> None:
+    settings.POSTROOM_PRIVATE_NETWORKS = ""
+    with pytest.raises(RelayUnreachable, match="POSTROOM_PRIVATE_NETWORKS") as failure:
+        oauth_tokens.token_of(server)()
+    assert failure.value.is_permanent
+    assert provider.asked == []
+
+
+def test_a_provider_is_asked_at_the_address_that_was_checked(
+    server: MailServer, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that means another host a moment later leads nowhere else: it is looked up once."""
+    looked_up: list[str] = []
+
+    def addresses_of(host: str, port: int, **_: Any) -> list[str]:
+        looked_up.append(host)
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr("postroom.outgoing.reach.addresses_of", addresses_of)
+    server.oauth = server.oauth.replace("127.0.0.1", "login.invalid")
+    assert oauth_tokens.token_of(server)() == "t1"
+    assert "login.invalid" in looked_up
+
+
+def test_a_provider_that_sends_us_elsewhere_is_not_followed(server: MailServer, provider: Provider) -> None:
+    provider.status, provider.location, provider.answer = 307, provider.url, {}
+    with pytest.raises(RelayUnreachable):
+        oauth_tokens.token_of(server)()
+    assert len(provider.asked) == 1

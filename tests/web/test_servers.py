@@ -70,9 +70,17 @@ def test_an_empty_password_keeps_the_stored_one_and_no_username_drops_it(
 ) -> None:
     server = server_at(people, 25, user="ana", password=PASSWORD, encryption="starttls")
     page = reverse("server", args=[server.pk])
-    as_admin.post(page, {**FILLED, "password": "", "host": "other.example"})
+    refused = as_admin.post(page, {**FILLED, "password": ""})
+    assert (refused.status_code, "secret anew: Password" in text_of(refused)) == (422, True)
+    as_admin.post(page, {**FILLED, "password": "new"})
     server.refresh_from_db()
-    assert (server.host, server.password) == ("other.example", PASSWORD)
+    assert (server.host, server.password) == (FILLED["host"], "new")
+    as_admin.post(page, {**FILLED, "password": "", "name": "Other"})
+    server.refresh_from_db()
+    assert (server.name, server.password) == ("Other", "new")
+    as_admin.post(page, {**FILLED, "password": "newer"})
+    server.refresh_from_db()
+    assert server.password == "newer"
     as_admin.post(page, {**FILLED, "password": "new"})
     server.refresh_from_db()
     assert server.password == "new"
@@ -92,7 +100,7 @@ def test_no_secret_is_ever_in_a_response(people: Cast, as_olga: Client) -> None:
         typed = {**FILLED, **secrets, "encryption": "none", "host": "127.0.0.1", "port": str(script.port)}
         refused = as_olga.post(reverse("new_server"), {**typed, "name": ""})
         login = {**typed, "client_key": "", "oauth_refresh_token": "", "test": "yes"}
-        answers = [refused, as_olga.post(reverse("new_server"), login)]
+        answers = [refused, as_olga.post(reverse("new_server"), login, follow=True)]
         server = MailServer.objects.get(workspace=people.workspace)
         assert server.password == PASSWORD
         MailServer.objects.filter(pk=server.pk).update(client_key=SECRET, oauth=SECRET)

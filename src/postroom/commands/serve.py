@@ -32,6 +32,7 @@ def demo() -> None:
     engine = _claim_folder(config)
     http = _take_endpoints(config, has_target=True)
     os.environ["RELAY_URL"] = f"smtp://{os.environ['POSTROOM_TARGET']}"
+    os.environ.setdefault("POSTROOM_PRIVATE_NETWORKS", "127.0.0.0/8, ::1")  # all of it is on this machine
     config = _make_ready(engine)
 
     from postroom.commands import demo_story

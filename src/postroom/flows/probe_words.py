@@ -48,6 +48,16 @@ _WORDS: Mapping[_Found, tuple[Words, Words]] = {
         _("The name server did not answer, so “%(host)s” could not be looked up."),
         _("Test again in a minute. If it stays so, check the name server (DNS) of this machine."),
     ),
+    (None, Cause.OUT_OF_REACH): (
+        _(
+            "Servers of a workspace may not lead to “%(host)s”, port %(port)s: it is in a private network, "
+            "or where Postroom itself or the shared relay is. Nothing was connected to."
+        ),
+        _(
+            "Name a server in the open internet. For one in your own network ask an operator to name that "
+            "network in POSTROOM_PRIVATE_NETWORKS."
+        ),
+    ),
     (None, Cause.CONNECTION_REFUSED): (
         _("The machine is there, but nothing listens on port %(port)s, or a firewall refuses it."),
         _CHECK_PORT,

@@ -13,7 +13,9 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from postroom.flows import esp_settings
+from postroom.outgoing import provider_calls, reach
 from postroom.outgoing.models import MailServer
+from postroom.wire.characters import is_visible, readable
 from postroom.wire.from_filter import FromFilter
 from postroom.workspaces.refusals import RequestRefused
 
@@ -27,6 +29,16 @@ HIGHEST_NUMBER = 32_767
 HIGHEST_LIMIT = 2_000_000_000
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+_TEXTS = (
+    "host",
+    "user",
+    "password",
+    "client_certificate",
+    "client_key",
+    "oauth",
+    "from_filter",
+    "esp_options",
+)
 _LINE_OF_SECRETS = ("user", "password")
 
 
@@ -36,8 +48,11 @@ def put_in_order(server: MailServer) -> None:
     Raises RequestRefused, which names the field and what to write instead.
     """
     server.name = " ".join(server.name.split())
-    if not 0 < len(server.name) <= 80:
-        raise RequestRefused(_("Give the server a name of at most 80 characters."))
+    if not (0 < len(server.name) <= 80 and is_visible(server.name)):
+        raise RequestRefused(
+            _("Give the server a name of at most 80 characters, and none of them a control character.")
+        )
+    _check_texts(server)
     _check_choices(server)
     _check_numbers(server)
     _check_filter(server)
@@ -67,6 +82,17 @@ def _check_choices(server: MailServer) -> None:
             raise RequestRefused(
                 _("“%(value)s” cannot be chosen here. Choose one of %(choices)s.")
                 % {"value": value[:80], "choices": ", ".join(known.values)}
+            )
+
+
+def _check_texts(server: MailServer) -> None:
+    """No database takes NUL, and nobody's text needs it."""
+    for name in {*_TEXTS} - server.get_deferred_fields():
+        value = getattr(server, name) or ""
+        if value != readable(value):
+            raise RequestRefused(
+                _("There is a control character in %(field)s. Enter it once more without it.")
+                % {"field": name}
             )
 
 
@@ -112,6 +138,19 @@ def _check_connection(server: MailServer) -> None:
                 "Name the server of your provider."
             )
         )
+    _check_place(server)
+
+
+def _check_place(server: MailServer) -> None:
+    has_login = bool(server.user) or server.authentication == MailServer.Authentication.XOAUTH2
+    if not reach.Reach(has_login=has_login).may_be_called(server.host, server.port):
+        raise RequestRefused(
+            _(
+                "A server may not lead to %(host)s: that is in a private network, or where the shared relay "
+                "is. Name a server in the open internet, or ask an operator (POSTROOM_PRIVATE_NETWORKS)."
+            )
+            % {"host": server.host}
+        )
 
 
 def _is_host(text: str) -> bool:
@@ -131,15 +170,9 @@ def _is_our_listener(host: str, port: int) -> bool:
     mail_domain: str = settings.POSTROOM_MAIL_DOMAIN
     if host == mail_domain or host.endswith(f".{mail_domain}"):
         return port in (25, listening)
-    return port == listening and (host == here or _is_loopback(host))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-    return address.is_loopback or address.is_unspecified
+    if port == listening and host == here:
+        return True
+    return any(reach.is_our_listener(number, port) for number in reach.numbers_of(host, port))
 
 
 def _check_authentication(server: MailServer) -> None:
@@ -156,6 +189,18 @@ def _check_authentication(server: MailServer) -> None:
             if not (server.user and server.oauth):
                 raise RequestRefused(_("OAuth 2.0 needs the username and the access that was granted to it."))
             _check_object(server.oauth, _("The OAuth 2.0 access"))
+            _check_token_url(server.oauth)
+
+
+def _check_token_url(oauth: str) -> None:
+    token_url = str(json.loads(oauth).get("token_url") or "")
+    if token_url and not provider_calls.may_be_asked(token_url):
+        raise RequestRefused(
+            _(
+                "The token address of the provider begins with https:// and is in the open internet. Copy it "
+                "from the provider, or ask an operator (POSTROOM_PRIVATE_NETWORKS)."
+            )
+        )
 
 
 def _check_certificate(server: MailServer) -> None:

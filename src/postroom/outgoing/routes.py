@@ -142,7 +142,7 @@ class Crossroads:
             )
 
     def _personal(self, author: Contact | None, wanted: str) -> Candidate | None:
-        """Whatever its owner enters as its filter, it carries what is from the owner's login address alone."""
+        """Whatever its owner enters as its filter, it carries what is from the owner's login alone."""
         owned = (server for server in self._servers.values() if _is_owned(server, author))
         found = next(owned, None)
         return _candidate(found, author) if found and _is_login_of(author, wanted) else None
