@@ -184,7 +184,25 @@ def _replace(path: Path, lines: Sequence[str]) -> None:
     new.unlink(missing_ok=True)  # of a rotation that was cut off before it counted
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
+        _give_like(path, descriptor)
         file.write("".join(f"{line}\n" for line in lines))
         file.flush()
         os.fsync(file.fileno())
     os.replace(new, path)
+
+
+def _give_like(path: Path, descriptor: int) -> None:
+    """Owner, group and mode stay: whoever runs Postroom still reads its keys afterwards.
+
+    Raises ConfigError where they cannot stay; then nothing was changed.
+    """
+    before, made = path.stat(), os.fstat(descriptor)
+    try:
+        if (made.st_uid, made.st_gid) != (before.st_uid, before.st_gid):
+            os.fchown(descriptor, before.st_uid, before.st_gid)
+        os.fchmod(descriptor, before.st_mode & 0o777)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} belongs to another user, and would not any more ({error.strerror}). Run the command as "
+            "the user that Postroom runs as, or as root."
+        ) from error

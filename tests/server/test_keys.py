@@ -107,3 +107,34 @@ def test_the_newest_key_seals_first(tmp_path: Path) -> None:
     sealing = keys.sealing_keys({1: b"a" * 32, 3: b"c" * 32, 2: b"b" * 32})
     assert list(sealing) == [3, 2, 1]
     assert sealing[1] == keys.derive(b"a" * 32, "sealing")
+
+
+def test_a_new_key_leaves_the_file_to_whom_it_belonged(tmp_path: Path) -> None:
+    """An administrator who rotates as root must not take the keys from the user that Postroom runs as."""
+    config = config_for(tmp_path)
+    keys.load_or_make(config)
+    path = tmp_path / "secret.key"
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 4711, 4712)
+    before = path.stat()
+    keys.add_next(config)
+    now = path.stat()
+    assert (now.st_uid, now.st_gid, now.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+    assert now.st_ino != before.st_ino
+
+
+def test_a_new_key_that_would_take_the_file_from_its_owner_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_for(tmp_path)
+    keys.load_or_make(config)
+    text = (tmp_path / "secret.key").read_text()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    with pytest.raises(ConfigError, match="Run the command as the user that Postroom runs as, or as root"):
+        keys.add_next(config)
+    assert (tmp_path / "secret.key").read_text() == text
