@@ -109,6 +109,17 @@ def test_a_key_used_for_another_request_is_a_conflict(program: Program) -> None:
     assert Message.objects.count() == 1
 
 
+def test_what_is_kept_of_a_request_cannot_be_guessed_at_without_the_api_key(program: Program) -> None:
+    """A request may hold a password."""
+    body = json.dumps({"text": "Once"}).encode()
+    program.post(MESSAGES, {"text": "Once"}, Idempotency_Key="k-1")
+    asked = f"POST /api/v1{MESSAGES} application/json".encode()
+    kept = IdempotentRequest.objects.get().digest
+    assert kept == repeating.digest_of(program.key.encode(), asked, body)
+    assert kept != repeating.digest_of(b"", asked, body)
+    assert ApiKey.objects.get().digest != program.key
+
+
 def test_a_request_that_was_refused_leaves_its_key_free(program: Program) -> None:
     assert program.post(MESSAGES, {"subject": "x"}, Idempotency_Key="k-1").status_code == 422
     assert program.post(MESSAGES, {"text": "Now"}, Idempotency_Key="k-1").status_code == 201

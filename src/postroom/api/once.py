@@ -37,7 +37,8 @@ def _once(request: HttpRequest, key: str, answered: Callable[[], Answer]) -> Ans
     if not 1 <= len(key) <= 256 or not (key.isascii() and key.isprintable()):
         raise Problem("idempotency_key_malformed", "The Idempotency-Key cannot be used.")
     asked = f"{request.method} {request.get_full_path()} {request.content_type}"
-    digest = digest_of(asked.encode(), request.body)
+    secret = request.headers.get("Authorization", "").partition(" ")[2].strip()
+    digest = digest_of(secret.encode(), asked.encode(), request.body)
     try:
         return answer_once(key_of(request), key, digest, answered)
     except OtherRequest as error:

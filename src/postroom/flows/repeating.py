@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,9 +34,13 @@ class Answer:
     is_repeated: bool = False
 
 
-def digest_of(*parts: bytes) -> str:
-    """What two requests have in common exactly if they ask for the same."""
-    whole = hashlib.sha256()
+def digest_of(secret: bytes, *parts: bytes) -> str:
+    """What two requests have in common exactly if they ask for the same.
+
+    A request may hold a password. Who has the digest alone cannot find it by guessing: for that they need
+    `secret`, which is not stored anywhere (the text of the API key).
+    """
+    whole = hmac.new(secret, digestmod=hashlib.sha256)
     for part in parts:
         whole.update(len(part).to_bytes(8, "big") + part)
     return whole.hexdigest()

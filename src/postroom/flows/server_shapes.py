@@ -37,7 +37,8 @@ class UseShape:
 class ServerShape:
     """An outgoing server.
 
-    `is_shared`: the relay of the installation, set by RELAY_URL; its address is shown to operators only.
+    `is_shared`: the relay of the installation, set by RELAY_URL; its address, and the `last_failure`, which
+    may name that, are shown to operators only.
     `state`: in_use, left_alone (until `down_until`, because of `down_because`), archived. `owner` is the
     address of the member whose personal server it is. `esp` names the provider whose API takes the mail if
     `transport` is esp; then there is no host.
@@ -217,7 +218,8 @@ def _end(unit: Unit, now: datetime) -> datetime:
 
 
 def _shape(server: MailServer, member: Member, uses: list[UseShape], now: datetime) -> ServerShape:
-    place = Place() if server.is_shared and not member.is_operator else place_of(server)
+    is_hidden = server.is_shared and not member.is_operator
+    place = Place() if is_hidden else place_of(server)
     state = state_of(server, now)
     is_down = state == "left_alone"
     return ServerShape(
@@ -250,7 +252,7 @@ def _shape(server: MailServer, member: Member, uses: list[UseShape], now: dateti
         state=state,
         down_until=server.down_until if is_down else None,
         down_because=server.down_because or None if is_down else None,
-        last_failure=(server.last_failure or None) if is_down else None,
+        last_failure=(server.last_failure or None) if is_down and not is_hidden else None,
         last_reached_at=server.last_reached_at,
         created_at=server.created_at,
     )
