@@ -7,12 +7,19 @@ from typing import Any
 
 import dns.resolver
 import pytest
+from django.db import connection
 
+from postroom.conversations.models import Notification
 from postroom.flows import domain_check, signing_keys
 from postroom.flows.domain_check import DnsTrouble, PublicDns
+from postroom.flows.domain_shapes import shape_of_domain
+from postroom.outgoing import claiming
+from postroom.outgoing.copies import Copies
 from postroom.outgoing.models import MailServer
+from postroom.web.notice_words import words_of
 from postroom.workspaces.models import DkimKey, MailDomain
 from tests.flows.dns import Zone
+from tests.outgoing.queued import queue
 from tests.outgoing.signed import active_key
 from tests.people import Cast
 
@@ -181,3 +188,24 @@ def test_a_key_made_here_is_found_by_the_check(people: Cast) -> None:
     assert domain_check.check(people.domain, zone).keys[key.selector].is_ok is False
     zone.publish(key)
     assert domain_check.check(people.domain, zone).keys[key.selector].is_ok is True
+
+
+def test_a_key_that_cannot_be_read_is_told_everywhere_and_once(people: Cast) -> None:
+    key = active_key(people.domain)
+    zone = Zone()
+    zone.publish(key)
+    assert domain_check.check(people.domain, zone).dkim.is_ok is True
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE postroom_dkimkey SET private = 'gAAAAAbroken'")
+    finding = domain_check.check(people.domain, zone).dkim
+    assert (finding.is_ok, "secret.key" in finding.found) == (False, True)
+    shape = shape_of_domain(people.domain)
+    assert (shape.findings[0].state, key.selector in shape.findings[0].meaning) == ("wrong", True)
+    assert "cannot be read" in shape.keys[0].meaning
+    for _ in range(2):
+        copies = Copies()
+        copies.load(claiming.claim(queue(people.workspace, ["b@example.org"])[0].lane.server_id, "a").emails)
+        signing_keys.tell_unreadable(copies.take_unreadable_keys())
+    told = Notification.objects.get(reason=signing_keys.UNREADABLE)
+    assert (told.member, told.count) == (people.olga, 1)
+    assert words_of(told.reason) != told.reason

@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -15,7 +15,9 @@ import dns.resolver
 from django.conf import settings
 from django.utils import timezone
 
+from postroom.outgoing.dkim_keys import why_unreadable
 from postroom.outgoing.models import MailServer
+from postroom.wire.characters import visible
 from postroom.wire.dkim_keys import KeyRecord, read_record, record_name, record_text
 from postroom.workspaces.models import DkimKey, MailDomain, Workspace
 
@@ -111,7 +113,7 @@ def check(domain: MailDomain, resolver: Resolver | None = None) -> Findings:
     with ThreadPoolExecutor(len(questions)) as threads:
         spf, dmarc, mx, *found = threads.map(lambda question: question(), questions)
     by_selector = {key.selector: finding for key, finding in zip(keys, found, strict=True)}
-    findings = Findings(_sum(domain, keys, found), spf, dmarc, mx, by_selector)
+    findings = Findings(_unless_unreadable(_sum(domain, keys, found), keys), spf, dmarc, mx, by_selector)
     domain.dns_findings, domain.dns_checked_at = asdict(findings), timezone.now()
     domain.save(update_fields=["dns_findings", "dns_checked_at"])
     return findings
@@ -125,7 +127,12 @@ def find_key(key: DkimKey, resolver: Resolver | None = None) -> Finding:
     except DnsTrouble as trouble:
         return Finding(None, name, str(trouble), wanted)
     is_ok = len(texts) == 1 and _is_same(read_record(texts[0]), key)
-    return Finding(is_ok, name, "\n".join(texts), wanted)
+    return Finding(is_ok, name, _shown(texts), wanted)
+
+
+def _shown(texts: Sequence[str]) -> str:
+    """Records as they are kept and shown: DNS may hold any octet, and no table takes NUL."""
+    return "\n".join(map(visible, texts))
 
 
 def name_of(key: DkimKey) -> str:
@@ -186,6 +193,16 @@ def _sum(domain: MailDomain, keys: Sequence[DkimKey], found: Sequence[Finding]) 
     )
 
 
+def _unless_unreadable(finding: Finding, keys: Sequence[DkimKey]) -> Finding:
+    """A key that signs is no good, published or not, if it cannot be read."""
+    broken = [f"{name_of(key)}: {why}" for key in keys if _signs(key) and (why := why_unreadable(key))]
+    return replace(finding, is_ok=False, found="\n".join(broken)) if broken else finding
+
+
+def _signs(key: DkimKey) -> bool:
+    return key.state == DkimKey.State.ACTIVE
+
+
 def _spf(domain: MailDomain, resolver: Resolver, wanted: str) -> Finding:
     """One record, and not one that lets everybody send (RFC 7208 §4.5, §5.1)."""
     try:
@@ -193,7 +210,7 @@ def _spf(domain: MailDomain, resolver: Resolver, wanted: str) -> Finding:
     except DnsTrouble as trouble:
         return Finding(None, domain.domain, str(trouble), wanted)
     is_ok = len(texts) == 1 and not {"+all", "all", "?all"} & set(texts[0].lower().split())
-    return Finding(is_ok, domain.domain, "\n".join(texts), wanted)
+    return Finding(is_ok, domain.domain, _shown(texts), wanted)
 
 
 def _is_spf(text: str) -> bool:
@@ -208,7 +225,7 @@ def _dmarc(domain: MailDomain, resolver: Resolver) -> Finding:
     try:
         for name in names:
             if texts := [text for text in resolver.texts(name) if _is_dmarc(text)]:
-                return Finding(len(texts) == 1 and _has_policy(texts[0]), name, "\n".join(texts), wanted)
+                return Finding(len(texts) == 1 and _has_policy(texts[0]), name, _shown(texts), wanted)
     except DnsTrouble as trouble:
         return Finding(None, names[0], str(trouble), wanted)
     return Finding(False, names[0], "", wanted)

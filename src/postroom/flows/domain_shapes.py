@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from postroom.flows import signing_keys
 from postroom.flows.domain_check import name_of, text_of
+from postroom.outgoing.dkim_keys import why_unreadable
 from postroom.wire.dkim_keys import record_strings, zone_value
 from postroom.workspaces.models import DkimKey, MailDomain
 
@@ -71,6 +72,9 @@ def shape_of_domain(domain: MailDomain) -> DomainShape:
     keys = list(signing_keys.keys_of(domain))
     has_active = any(key.state == DkimKey.State.ACTIVE for key in keys)
     findings = [_finding(domain, check, has_active=has_active) for check in CHECKS]
+    unreadable = [name_of(key) for key in keys if key.state == DkimKey.State.ACTIVE and why_unreadable(key)]
+    if unreadable:
+        findings[0] = _of_unreadable(findings[0], unreadable)
     shapes = [shape_of_dkim_key(key, domain) for key in keys]
     return DomainShape(
         f"dom_{domain.pk}", domain.domain, domain.is_default, domain.dns_checked_at, findings, shapes
@@ -117,6 +121,14 @@ def _finding(domain: MailDomain, check: str, *, has_active: bool) -> FindingShap
         state = "wrong"
     name, seen, wanted = (str(found.get(key, "")) for key in ("name", "found", "wanted"))
     return FindingShape(check, state, name, seen, wanted, _meaning(check, state, seen))
+
+
+def _of_unreadable(finding: FindingShape, names: Sequence[str]) -> FindingShape:
+    meaning = _(
+        "A key that should sign cannot be read, so mail leaves without its signature: %(names)s. What to do "
+        "stands with the key."
+    )
+    return replace(finding, state="wrong", meaning=meaning % {"names": ", ".join(names)})
 
 
 def _meaning(check: str, state: FindingState, found: str) -> str:
@@ -172,6 +184,10 @@ def _mx(state: FindingState, found: str) -> str:
 
 
 def _meaning_of_key(key: DkimKey, dns: FindingState) -> str:
+    if why := why_unreadable(key):
+        return _("It signs nothing, for it cannot be read: %(why)s Or make a new one, and revoke this.") % {
+            "why": why
+        }
     match DkimKey.State(key.state):
         case DkimKey.State.WAITING:
             return _("It signs nothing yet. Publish its record in DNS, then press Activate.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from string import ascii_lowercase
 
@@ -10,9 +11,11 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from postroom.conversations.models import Notification
 from postroom.diagnostics import events
 from postroom.flows import domain_check
 from postroom.flows.domain_check import Finding, Resolver
+from postroom.flows.notices import tell_admins
 from postroom.wire import dkim_keys
 from postroom.workspaces.models import DkimKey, MailDomain, Member
 from postroom.workspaces.refusals import RequestRefused
@@ -21,6 +24,7 @@ from postroom.workspaces.walls import refuse_strangers
 State = DkimKey.State
 #: How long mail that an older key signed may be on its way; its record has to stay that long.
 OVERLAP = timedelta(days=7)
+UNREADABLE = "dkim_unreadable"
 
 
 def keys_of(domain: MailDomain) -> QuerySet[DkimKey]:
@@ -117,6 +121,15 @@ def retire_due(now: datetime | None = None) -> int:
             if DkimKey.objects.filter(pk=key.pk, state=State.RETIRING).update(state=State.RETIRED):
                 _note("dkim.retired", key, None)
     return len(keys)
+
+
+def tell_unreadable(key_ids: Collection[int]) -> None:
+    """Give the administrators one notice, not one for every mail, that keys of theirs cannot be read."""
+    active = DkimKey.objects.filter(pk__in=key_ids, state=State.ACTIVE).defer("private")
+    for key in active.select_related("workspace"):
+        told = Notification.objects.filter(workspace=key.workspace, reason=UNREADABLE)
+        if not told.filter(created_at__gte=key.activated_at or key.created_at).exists():
+            tell_admins(key.workspace, UNREADABLE)
 
 
 def _new_selector(domain: MailDomain, now: datetime) -> str:

@@ -86,6 +86,10 @@ class Copies:
         loaded = {pk: _text(*values) for pk, *values in rows}
         return loaded | self._signed_otherwise({**self._texts, **loaded})
 
+    def take_unreadable_keys(self) -> set[int]:
+        """The numbers of the DKIM keys that `load` could not open since this was last asked."""
+        return self._keyring.take_unreadable()
+
     def _signed_otherwise(self, texts: Mapping[int, Text]) -> dict[int, Text]:
         """The texts whose keys are other ones by now: keys are activated and revoked while mail leaves."""
         chosen = {pk: self._keys_of(text) for pk, text in texts.items()}

@@ -19,6 +19,10 @@ WORDS: Mapping[str, tuple[str | Promise, str]] = {
         _("The daily limit is used up. What waits leaves by itself the next day."),
         "limit",
     ),
+    "dkim_unreadable": (
+        _("A DKIM key cannot be read any more, so mail leaves without its signature."),
+        "domains",
+    ),
     "limit_asked": (_("A workspace asks for a higher daily limit."), "operator_workspaces"),
     "limit_declined": (_("The higher daily limit you asked for was declined; it stays as it is."), "limit"),
 }
