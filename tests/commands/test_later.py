@@ -66,7 +66,7 @@ def test_emails_are_moved_and_called_off(postroom: Postroom, people: Cast) -> No
     assert made["recipients"][0]["due_at"] == made["send_at"] == f"{TOMORROW.replace(' ', 'T')}:00Z"
     moved = postroom("message", "reschedule", made["id"], MONDAY, "--json")
     assert fits(moved, "message reschedule")
-    assert "1 emails were cancelled" in postroom("message", "call-off", made["id"]).out
+    assert "1 email was cancelled" in postroom("message", "call-off", made["id"]).out
     assert Email.objects.get().state == "cancelled"
     assert postroom("message", "call-off", made["id"]).exit_code == 1
 

@@ -29,10 +29,23 @@ def test_nothing_goes_back_to_the_default(people: Cast, text: str) -> None:
     assert parameters.value(people.workspace.pk, GAPS)[0] == 60
 
 
-@pytest.mark.parametrize("text", ["soon", "0", "-5", "60,", "99999999"])
-def test_what_cannot_be_read_is_refused_with_an_example(people: Cast, text: str) -> None:
-    with pytest.raises(RequestRefused, match="60,300,900"):
+@pytest.mark.parametrize("text", ["soon", "0", "-5", "60,", "99999999", "0" * 600 + "1"])
+def test_what_cannot_be_read_is_refused_with_what_it_takes(people: Cast, text: str) -> None:
+    with pytest.raises(RequestRefused, match="numbers from 1 to 604800, with commas between"):
         parameters.put(people.workspace.pk, GAPS, text)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "allowed"),
+    [
+        ("mail.undo.seconds", "301", "from 0 to 300"),
+        ("mail.quota.auto_resume", "yes", "on or off"),
+        ("mail.attachment.link_days", "9000000", "from 1 to 3650"),
+    ],
+)
+def test_a_refusal_names_the_range(people: Cast, key: str, text: str, allowed: str) -> None:
+    with pytest.raises(RequestRefused, match=allowed):
+        parameters.put(people.workspace.pk, key, text)
 
 
 def test_an_unknown_key_is_refused(people: Cast) -> None:

@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver
 from ninja import NinjaAPI
 
-from postroom.api import dkim, emails, inbound, problems, quota, records, scheduled, servers
+from postroom.api import dkim, emails, inbound, problems, quota, records, scheduled, servers, settings
 from postroom.api.callers import BearerKey
 
 api = NinjaAPI(
@@ -25,6 +25,7 @@ api.add_router("/domains", dkim.router)
 api.add_router("", emails.router)
 api.add_router("", quota.router)
 api.add_router("", scheduled.router)
+api.add_router("", settings.router)
 problems.say_problems(api)
 
 

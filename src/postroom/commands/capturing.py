@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +10,7 @@ from postroom.commands.calling import line_for
 from postroom.commands.output import AsJson, print_one
 
 if TYPE_CHECKING:
-    from postroom.workspaces.capture_rules import Capture
+    from postroom.flows.capture_shapes import CaptureLevelShape, CaptureShape
     from postroom.workspaces.models import Installation
 
 app = typer.Typer(
@@ -25,34 +23,6 @@ ForWorkspace = Annotated[
     ),
 ]
 MODES = ("all", "redirect", "allow")
-
-
-@dataclass(frozen=True, slots=True)
-class CaptureLevelShape:
-    """One switch that is on: `level` is environment, installation or workspace (then `workspace` names it).
-
-    `mode` is all, redirect (to `to`) or allow (only the domains and addresses in `allowed`).
-    """
-
-    level: str
-    workspace: str | None
-    mode: str
-    to: str | None
-    allowed: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class CaptureShape:
-    """Does mail leave? `installation` and `workspaces` say what captures; `reason` is by_hand or copy.
-
-    `levels` are all switches that are on; the strictest of those that concern a workspace counts.
-    """
-
-    installation: bool
-    since: datetime | None
-    reason: str | None
-    workspaces: list[str]
-    levels: list[CaptureLevelShape]
 
 
 @app.command("status", epilog="Example: postroom capture status --json")
@@ -106,42 +76,25 @@ def switch_off(
         workspace_of(workspace) if workspace else None, is_captured_retried=retry_captured
     )
     if count and not as_json:
-        print(f"{count} captured emails go out now.")
+        print(f"{count} captured {'email goes' if count == 1 else 'emails go'} out now.")
     _print_status(as_json=as_json)
 
 
 def _print_status(*, as_json: bool) -> None:
-    from postroom.workspaces import installation
-    from postroom.workspaces.models import Installation, Workspace
+    from postroom.flows.capture_shapes import shape_of_capture
+    from postroom.workspaces.models import Workspace
 
-    row = Installation.objects.get()
-    capturing = list(Workspace.objects.filter(is_capturing=True).order_by("slug"))
-    levels = [_level(installation.of_environment()), _level(installation.of_installation(row))]
-    levels += [_level(installation.of_workspace(each), each.slug) for each in capturing]
-    shape = CaptureShape(
-        installation=row.capturing_since is not None,
-        since=row.capturing_since,
-        reason=row.capture_reason or None,
-        workspaces=[each.slug for each in capturing],
-        levels=[level for level in levels if level is not None],
-    )
+    shape = shape_of_capture(list(Workspace.objects.filter(is_capturing=True).order_by("slug")))
     print_one(shape, _in_words(shape), as_json=as_json)
-
-
-def _level(capture: Capture, slug: str | None = None) -> CaptureLevelShape | None:
-    if not capture.mode:
-        return None
-    return CaptureLevelShape(
-        capture.level, slug, capture.mode, capture.to or None, capture.allowed_text or None
-    )
 
 
 def installation_in_words(row: Installation) -> str:
     """The sentences for an installation that captures: what leaves, why, and how it ends."""
+    from postroom.flows.capture_shapes import level_of
     from postroom.workspaces import installation
 
-    environment = _level(installation.of_environment())
-    own = _level(installation.of_installation(row))
+    environment = level_of(installation.of_environment())
+    own = level_of(installation.of_installation(row))
     found = [_level_in_words(level, row.capture_reason) for level in (environment, own) if level]
     return "\n".join(found)
 

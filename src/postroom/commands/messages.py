@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from postroom.conversations.models import Message, ScheduledMessage
     from postroom.flows.drafting import File
     from postroom.flows.posting import Draft
-    from postroom.flows.shapes import ScheduledShape
+    from postroom.flows.shapes import MessageShape, ScheduledShape
     from postroom.workspaces.models import Member
 
 TIME_FORM = '"2027-03-01 09:00" in UTC, or with an offset, "2027-03-01 09:00+02:00"'
+SPEAKER = "Who says it: a contact; left out, the first operator or administrator."
 TAKEN_BACK = "taken back; its writer finds it on the record, for a week"
 
 app = typer.Typer(help="What is said on records.", no_args_is_help=True)
@@ -35,7 +36,7 @@ def post(
     *,
     record: Annotated[str, typer.Option(metavar="MODEL/ID", help="Where it is said.")],
     body: Annotated[str, typer.Option(help="What is said; - reads it from standard input.")],
-    author: Annotated[str, typer.Option("--as", metavar="ADDRESS", help="Who says it.")] = "",
+    author: Annotated[str, typer.Option("--as", metavar="ADDRESS", help=SPEAKER)] = "",
     subject: Annotated[str, typer.Option(help="The subject of the mails.")] = "",
     html: Annotated[bool, typer.Option("--html", help="The body is HTML.")] = False,
     note: Annotated[bool, typer.Option("--note", help="An internal note: only members are told.")] = False,
@@ -83,7 +84,12 @@ def post(
         return
     message = messages_to_show(Message.objects.all()).get(pk=_posted(draft))
     shape = shape_of_message(message)
-    print_one(shape, f"{shape.id} was posted; {shape.delivery.total} will be told by email.", as_json=as_json)
+    print_one(shape, _posted_in_words(shape), as_json=as_json)
+
+
+def _posted_in_words(shape: MessageShape) -> str:
+    who = shape.author.name or shape.author.address if shape.author else "the workspace"
+    return f"{shape.id} was posted as {who}; {shape.delivery.total} will be told by email."
 
 
 def _posted(draft: Draft) -> int:
@@ -187,7 +193,9 @@ def call_off(
         _print_scheduled(row, as_json=as_json)
     else:
         count = leaving_later.call_off_emails(row, by)
-        _print_message(row, f"{count} emails were cancelled.", as_json=as_json)
+        _print_message(
+            row, f"{count} {'email was' if count == 1 else 'emails were'} cancelled.", as_json=as_json
+        )
 
 
 def moment(text: str) -> datetime | None:

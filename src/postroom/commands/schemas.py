@@ -30,18 +30,16 @@ def write(folder: Path) -> None:
 def _shapes() -> dict[str, Any]:
     """What each command prints: a shape, or a list of one for `{"data": [...]}`."""
     from postroom.commands import (
-        capturing,
         explaining,
         inbound,
         keys,
-        parameters,
         queue,
         settings,
         target,
         users,
         workspaces,
     )
-    from postroom.flows import shapes
+    from postroom.flows import capture_shapes, parameter_shapes, shapes
 
     return {
         "workspace create": workspaces.FoundedShape,
@@ -63,14 +61,14 @@ def _shapes() -> dict[str, Any]:
         "inbound repost": shapes.ReceivedShape,
         "inbound feed": inbound.ReplyShape,
         "explain": explaining.ExplanationShape | explaining.TrailShape,
-        "capture status": capturing.CaptureShape,
-        "capture on": capturing.CaptureShape,
-        "capture off": capturing.CaptureShape,
+        "capture status": capture_shapes.CaptureShape,
+        "capture on": capture_shapes.CaptureShape,
+        "capture off": capture_shapes.CaptureShape,
         "key create": keys.NewKeyShape,
         "key list": list[shapes.KeyShape],
         "key revoke": shapes.KeyShape,
-        "parameter list": list[parameters.ParameterShape],
-        "parameter set": parameters.ParameterShape,
+        "parameter list": list[parameter_shapes.ParameterShape],
+        "parameter set": parameter_shapes.ParameterShape,
         "config show": list[settings.SettingShape],
         "readyz": settings.ReadinessShape,
         "target list": list[target.TargetMailShape],
@@ -102,6 +100,7 @@ def _shapes_of_ways_out() -> dict[str, Any]:
         "server change": server_shapes.ServerShape,
         "server archive": server_shapes.ServerShape,
         "server unarchive": server_shapes.ServerShape,
+        "server remove": server_shapes.ServerShape,
         "server test": server_shapes.ConnectionTestShape,
         "secret status": list[sealing.SecretKeyShape],
         "secret rotate": sealing.RotationShape,

@@ -13,11 +13,63 @@ from postroom.workspaces.refusals import RequestRefused
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number from `low` to `high`."""
+
+    low: int
+    high: int
+
+    def __call__(self, text: str) -> int:
+        """Read it. Raises ValueError."""
+        number = int(text)
+        if not self.low <= number <= self.high:
+            raise ValueError(text)
+        return number
+
+    def __str__(self) -> str:
+        return _("a whole number from %(low)d to %(high)d") % {"low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, slots=True)
+class Wholes:
+    """Several of them, up to `count`, with commas between."""
+
+    each: Whole
+    count: int
+
+    def __call__(self, text: str) -> tuple[int, ...]:
+        """Read them. Raises ValueError."""
+        parts = text.split(",")
+        if len(parts) > self.count:
+            raise ValueError(text)
+        return tuple(map(self.each, parts))
+
+    def __str__(self) -> str:
+        words = _("up to %(count)d whole numbers from %(low)d to %(high)d, with commas between")
+        return words % {"count": self.count, "low": self.each.low, "high": self.each.high}
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """On or off."""
+
+    def __call__(self, text: str) -> bool:
+        """Read it. Raises ValueError."""
+        word = text.strip().lower()
+        if word not in ("on", "off"):
+            raise ValueError(text)
+        return word == "on"
+
+    def __str__(self) -> str:
+        return _("on or off")
+
+
+@dataclass(frozen=True, slots=True)
 class Parameter:
     """One thing that can be set: its default as text, how text is read, and what it is for.
 
-    `parse` raises ValueError for text that it cannot read. `follows` names the parameter whose value holds
-    as long as this one is not set; `default` is then that one's.
+    `parse` raises ValueError for text that it cannot read, and as text it says what it takes. `follows` names
+    the parameter whose value holds as long as this one is not set; `default` is then that one's.
     """
 
     default: str
@@ -26,88 +78,61 @@ class Parameter:
     follows: str = ""
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if not 0 < number < 10**7:
-        raise ValueError(text)
-    return number
-
-
-def _percent(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 100:
-        raise ValueError(text)
-    return number
-
-
-def _switch(text: str) -> bool:
-    word = text.strip().lower()
-    if word not in ("on", "off"):
-        raise ValueError(text)
-    return word == "on"
-
-
-def _gaps(text: str) -> tuple[int, ...]:
-    return tuple(_positive(gap) for gap in text.split(","))
-
-
-def _undo_seconds(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 300:
-        raise ValueError(text)
-    return number
-
+GAPS = Wholes(Whole(1, 7 * 86_400), 40)
+HOURS, MEGABYTES, DAYS = Whole(1, 8760), Whole(1, 1000), Whole(1, 3650)
 
 KNOWN: Mapping[str, Parameter] = {
     "mail.undo.seconds": Parameter(
         "0",
-        _undo_seconds,
+        Whole(0, 300),
         gettext_lazy("Seconds (300 at most) in which a message that was posted in the pages can be undone."),
     ),
     "mail.retry.gaps_seconds": Parameter(
         "60,300,900,1800,3600",
-        _gaps,
+        GAPS,
         gettext_lazy("Seconds before the first, second, third … retry; the last one repeats."),
     ),
     "mail.retry.deadline_hours": Parameter(
         "48",
-        _positive,
+        HOURS,
         gettext_lazy("Hours after the first attempt when an email counts as Delivery Failed."),
     ),
     "mail.retry.bulk_gaps_seconds": Parameter(
         "60,300,900,1800,3600",
-        _gaps,
+        GAPS,
         gettext_lazy("The same seconds for bulk mail; if not set, those of urgent mail."),
         follows="mail.retry.gaps_seconds",
     ),
     "mail.retry.bulk_deadline_hours": Parameter(
         "48",
-        _positive,
+        HOURS,
         gettext_lazy("The same hours for bulk mail; if not set, those of urgent mail."),
         follows="mail.retry.deadline_hours",
     ),
     "mail.default.max_size_megabytes": Parameter(
         "10",
-        _positive,
+        MEGABYTES,
         gettext_lazy("How large an email may be where its outgoing server does not say."),
     ),
     "mail.quota.auto_resume": Parameter(
         "on",
-        _switch,
+        Switch(),
         gettext_lazy(
             "What is over the daily limit: on, it waits and leaves by itself after 23:00 UTC; "
             "off, it becomes Delivery Failed and waits for Retry."
         ),
     ),
     "mail.quota.urgent_share_percent": Parameter(
-        "20", _percent, gettext_lazy("The share of the daily limit that is kept for urgent mail, in percent.")
+        "20",
+        Whole(0, 100),
+        gettext_lazy("The share of the daily limit that is kept for urgent mail, in percent."),
     ),
     "mail.attachment.limit_megabytes": Parameter(
-        "10", _positive, gettext_lazy("How large the attachments of one email may be together.")
+        "10", MEGABYTES, gettext_lazy("How large the attachments of one email may be together.")
     ),
     "mail.attachment.link_days": Parameter(
         "90",
-        _positive,
+        DAYS,
         gettext_lazy("Days for which the links to files work that were too large to be mailed."),
     ),
 }
@@ -140,13 +165,16 @@ def put(workspace_id: int, key: str, text: str) -> None:
         SystemParameter.objects.filter(workspace_id=workspace_id, key=key).delete()
         return
     try:
+        _refuse_long(text)
         KNOWN[key].parse(text.strip())
     except ValueError as error:
-        example = KNOWN[key].default
-        raise RequestRefused(
-            _("“%(text)s” cannot be used for %(key)s. Write it like this: %(example)s")
-            % {"text": text, "key": key, "example": example}
-        ) from error
+        words = _("“%(text)s” cannot be used for %(key)s, which takes %(allowed)s.")
+        raise RequestRefused(words % {"text": text[:60], "key": key, "allowed": KNOWN[key].parse}) from error
     SystemParameter.objects.update_or_create(
         workspace_id=workspace_id, key=key, defaults={"value": text.strip()}
     )
+
+
+def _refuse_long(text: str) -> None:
+    if len(text.strip()) > 500:  # as much as the column takes
+        raise ValueError(text)

@@ -1,0 +1,30 @@
+"""What programs are shown of System Parameters, on the command line (`--json`) and in the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from postroom.workspaces.models import SystemParameter, Workspace
+from postroom.workspaces.parameters import KNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterShape:
+    """A System Parameter; `is_default`: nothing overrides it, `takes`: the values that it allows."""
+
+    key: str
+    value: str
+    is_default: bool
+    purpose: str
+    takes: str
+
+
+def shapes_of_parameters(workspace: Workspace) -> list[ParameterShape]:
+    """All that are known, with what a workspace has set."""
+    set_here = dict(SystemParameter.objects.filter(workspace=workspace).values_list("key", "value"))
+    return [
+        ParameterShape(
+            key, set_here.get(key, known.default), key not in set_here, str(known.purpose), str(known.parse)
+        )
+        for key, known in sorted(KNOWN.items())
+    ]
