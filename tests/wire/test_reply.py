@@ -104,3 +104,17 @@ def test_any_reply_is_written_as_ascii_lines_that_read_back(
     assert Reply.parse(lines).code == code
     if enhanced:
         assert Reply.parse(lines).enhanced == enhanced
+
+
+def test_of_a_huge_reply_the_beginning_is_kept() -> None:
+    reply = Reply.parse([*[b"550-5.7.1 " + b"A" * 8000 + b"\r\n"] * 998, b"550 5.7.1 no\r\n"])
+    assert (reply.code, str(reply.enhanced)) == (550, "5.7.1")
+    assert len(reply.text.encode()) <= 4096
+    assert reply.text.endswith("…")
+    assert len(Reply.parse([b"\xff" * 9000]).text.encode()) <= 4096
+
+
+def test_a_reply_of_fifty_ordinary_lines_stays_whole() -> None:
+    lines = [b"550-" + b"A" * 79 + b"\r\n"] * 49 + [b"550 the end\r\n"]
+    assert Reply.parse(lines).text.count("\n") == 49
+    assert Reply.parse(lines).text.endswith("the end")

@@ -17,6 +17,7 @@ from postroom.outgoing import claiming, expiring, holds, oauth_tokens, relays
 from postroom.outgoing.models import MailServer
 from postroom.outgoing.retry import hold_seconds, throttled_seconds
 from postroom.outgoing.stand_ins import Change
+from postroom.wire.characters import shortened
 
 log = logging.getLogger("postroom.sending")
 NO_SERVER_SECONDS = 300.0
@@ -38,10 +39,10 @@ def found_in(run: Drain) -> Trouble | None:
     """What ended a run before its time."""
     pace = run.feed.pace
     if run.failure is not None:
-        return Trouble(holds.SERVER_UNREACHABLE, str(run.failure))
+        return Trouble(holds.SERVER_UNREACHABLE, shortened(str(run.failure)))
     if not pace.is_asked_for_less:
         return None
-    return Trouble(holds.THROTTLED, pace.last_words, is_first=pace.has_accepted)
+    return Trouble(holds.THROTTLED, shortened(pace.last_words), is_first=pace.has_accepted)
 
 
 def leave_alone(server: MailServer, trouble: Trouble) -> datetime | None:

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from postroom.smtp.connection import Connection, Owner
@@ -16,7 +17,9 @@ from postroom.smtp.errors import OutOfReach, RelayUnreachable
 from postroom.smtp.offers import Offers
 from postroom.smtp.relay import Relay, Security, Timeouts
 from postroom.smtp.replies import parsed
+from postroom.smtp.scrubbing import scrubbed, secrets_of, without_base64
 from postroom.smtp.tokens import fetched
+from postroom.wire.characters import shortened
 
 # Of their own: a name server that hangs must not take the threads that everything else runs in.
 _NAMES = ThreadPoolExecutor(16, thread_name_prefix="names")
@@ -65,7 +68,7 @@ async def addresses_of(relay: Relay) -> list[str]:
     )
     if not allowed:
         raise OutOfReach(
-            f"{relay.host}:{relay.port} is in a network that only an operator can open to outgoing servers, or "
+            f"{relay.host}:{relay.port} is in a network that only an operator can open to servers, or "
             "where Postroom or its shared relay is. Nothing was connected to. Name a server in the open "
             "internet, or ask an operator (POSTROOM_PRIVATE_NETWORKS).",
             step="connect",
@@ -103,6 +106,7 @@ class Opening:
         self.relay = relay
         self.timeouts = timeouts
         self.context = context
+        self.secrets = secrets_of(relay)
 
     async def run(self) -> None:
         if self.relay.security is Security.TLS:
@@ -125,9 +129,11 @@ class Opening:
         return code, lines
 
     def unwanted(self, step: str, code: int, lines: list[bytes]) -> RelayUnreachable:
-        reply = parsed(lines)
+        reply = scrubbed(parsed(lines), self.secrets)
+        if step == "auth":
+            reply = replace(reply, text=without_base64(reply.text))
         said = f"The relay {self.relay.host} answered {code or 'no SMTP reply'}"
-        message = f"{said} at the step {step}: {reply.text or 'without a word'}"
+        message = f"{said} at the step {step}: {shortened(reply.text) or 'without a word'}"
         return RelayUnreachable(message, step=step, reply=reply, is_permanent=code >= 500)
 
     async def ehlo(self) -> None:
@@ -203,6 +209,7 @@ class Opening:
                 is_permanent=True,
             )
         bearer = await fetched(token)
+        self.secrets = (*self.secrets, bearer.decode("ascii"))
         said = b"user=%b\x01auth=Bearer %b\x01\x01" % (self.relay.user.encode(), bearer)
         command = b"AUTH XOAUTH2 %b\r\n" % base64.b64encode(said)
         code, _ = await self.ask("auth", command, wants=(235, 334))

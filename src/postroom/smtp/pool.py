@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from dataclasses import replace
 
 from postroom.smtp.connection import Connection
 from postroom.smtp.errors import RelayUnreachable
@@ -12,6 +13,7 @@ from postroom.smtp.mail import Feed, Journal, MailObject, Settled
 from postroom.smtp.offers import Offers
 from postroom.smtp.opening import open_connection
 from postroom.smtp.relay import RFC5321_TIMEOUTS, Relay, Security, Timeouts
+from postroom.smtp.scrubbing import scrubbed, secrets_of
 from postroom.wire.reply import Outcome, Reply
 
 FRUITLESS_LIMIT = 3
@@ -47,6 +49,7 @@ class Connections:
         self.limit = self.ceiling = self.pace = max(1, limit)
         self.accepted_count = 0
         self.timeouts = timeouts
+        self.secrets = secrets_of(relay)
         self.context: ssl.SSLContext | None = None
         self.offers: Offers | None = None
         self.failure: RelayUnreachable | None = None
@@ -190,7 +193,7 @@ class Connections:
 
     def replied(self, key: int, reply: Reply) -> None:
         try:
-            self.journal.replied(key, reply)
+            self.journal.replied(key, scrubbed(reply, self.secrets))
         except Exception as fault:  # the outcome still goes to the feed; the drain ends
             self.break_off(fault)
 
@@ -199,6 +202,9 @@ class Connections:
             self.returned.discard(settled.key)
         if self.pace < self.limit and settled.outcome is Outcome.ACCEPTED:
             asyncio.get_running_loop().call_soon(self.speed_up)
+        if self.secrets and settled.reply is not None:
+            reply = scrubbed(settled.reply, self.secrets)
+            settled = settled if reply is settled.reply else replace(settled, reply=reply)
         try:
             self.feed.settled(settled)
         except Exception as fault:  # the other mails on the way must still be settled

@@ -19,15 +19,14 @@ from postroom.smtp.errors import NoToken, OutOfReach, RelayUnreachable
 from postroom.smtp.mail import MailObject, Settled
 from postroom.smtp.opening import NO_SUCH_HOST, Opening, addresses_of, connected
 from postroom.smtp.relay import Relay, Security, Timeouts
+from postroom.smtp.scrubbing import secrets_of, without, without_base64
 from postroom.wire.characters import one_line
 from postroom.wire.reply import Reply
 
 PROBE_TIMEOUTS = Timeouts(connect=10, greeting=10, command=10, tls=10, quit=2)
 EXPIRES_SOON = timedelta(days=14)
 SAID_CHARACTERS = 200
-SHORTEST_HIDDEN = 5
 _RELAYING = re.compile(r"\brelay(?:ing)?\b.*\b(?:denied|not|prohibited)\b|\bnot\b.*\brelay\b", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/=]{16,}")  # credentials, should a server repeat them
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
@@ -198,17 +197,12 @@ class _Probing:
             self.is_broken = failure.__cause__ is not None
             found = _failed(step, cause_of(step, failure), _words_of(failure))
         if step is ProbeStep.AUTH:
-            found = replace(found, said=_BASE64.sub("…", found.said))
+            found = replace(found, said=without_base64(found.said))
         return replace(found, said=self._clean(found.said), seconds=clock() - started)
 
     def _clean(self, said: str) -> str:
-        """One short line, without the password should the server repeat it.
-
-        One of a few letters stays: taking it out of every word it is in would tell it.
-        """
-        if len(self.relay.password) >= SHORTEST_HIDDEN:
-            said = said.replace(self.relay.password, "…")
-        return one_line(said)[:SAID_CHARACTERS]
+        """One short line, without the password should the server repeat it."""
+        return one_line(without(said, secrets_of(self.relay)))[:SAID_CHARACTERS]
 
     async def dns(self) -> Probed:
         """Resolve the host name as connecting does."""

@@ -11,6 +11,7 @@ from postroom.wire.characters import visible
 _REPLY_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:[ -](.*))?", re.DOTALL)
 _ENHANCED: Final = re.compile(r"\s*([245])\.([0-9]{1,3})\.([0-9]{1,3})(?=\s|$)")
 _LINE_OCTETS: Final = 512
+TEXT_OCTETS: Final = 4096
 _THROTTLING_CODES: Final = frozenset((450, 451, 452, 454))
 _THROTTLING_STATUSES: Final = frozenset(((3, 2), (4, 5), (7, 0), (7, 28), (7, 500), (7, 501), (7, 502)))
 _ABOUT_ONE_MAIL: Final = re.compile(
@@ -78,18 +79,19 @@ class Reply:
         """Read the lines of one reply, with or without their line ends; never raises.
 
         The last line decides the code. If it is no reply line, the code is 0 and all that came is the text.
+        Of a text over 4096 octets the beginning is kept, and "…" stands for the rest.
         """
         stripped = [line.rstrip(b"\r\n") for line in lines]
         found = [_REPLY_LINE.fullmatch(line) for line in stripped]
         if not found or found[-1] is None:
-            return cls(0, None, "\n".join(_decoded(line) for line in stripped))
+            return cls(0, None, _kept("\n".join(_decoded(line) for line in stripped)))
         texts = [
             _decoded((match[2] or b"") if match else line)
             for match, line in zip(found, stripped, strict=True)
         ]
         code = int(found[-1][1])
         enhanced = next(filter(None, map(EnhancedStatus.parse, texts)), None)
-        return cls(code, enhanced, "\n".join(_without_status(text) for text in texts))
+        return cls(code, enhanced, _kept("\n".join(_without_status(text) for text in texts)))
 
     @property
     def outcome(self) -> Outcome:
@@ -115,6 +117,14 @@ class Reply:
 
 def _decoded(line: bytes) -> str:
     return visible(line.decode("utf-8", "replace"))
+
+
+def _kept(text: str) -> str:
+    """As much as explains something: fifty lines, not the megabytes that a server may send."""
+    if len(text) * 4 <= TEXT_OCTETS:
+        return text
+    octets = text.encode("utf-8")
+    return text if len(octets) <= TEXT_OCTETS else f"{octets[: TEXT_OCTETS - 3].decode('utf-8', 'ignore')}…"
 
 
 def _without_status(text: str) -> str:
