@@ -13,6 +13,7 @@ from postroom.diagnostics.models import Event
 from postroom.flows import retrying
 from postroom.flows.posting import submit
 from postroom.flows.telling import tell_failures
+from postroom.outgoing import holds
 from postroom.outgoing.models import Email, Lane, State, Tally
 from postroom.workspaces.refusals import RequestRefused
 from tests.outgoing.queued import queue, tally_adds_up
@@ -84,6 +85,17 @@ def test_send_now_brings_waiting_mail_forward_and_opens_a_lane_that_waits_for_it
     one.refresh_from_db()
     assert one.due_at <= timezone.now()
     assert Lane.objects.get().held_until is None
+
+
+def test_send_now_does_not_hurry_a_server_that_asked_for_less_mail(people: Cast) -> None:
+    [one] = queue(people.workspace, ["a@example.org"])
+    until = timezone.now() + timedelta(minutes=15)
+    holds.hold_server(one.lane.server_id, until, holds.THROTTLED, "451 4.7.0 slow down")
+    with pytest.raises(RequestRefused, match="asked for less mail"):
+        retrying.send_now([one.pk], people.ana)
+    holds.reopen_lanes([one.lane_id])
+    lane = Lane.objects.select_related("server").get()
+    assert (lane.held_because, lane.server.down_until) == ("throttled", until)
 
 
 def test_cancel_takes_waiting_mail_out_but_not_what_is_being_sent(people: Cast) -> None:

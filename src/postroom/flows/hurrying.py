@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from postroom.diagnostics.wording import why_lane_held
-from postroom.outgoing import allowances
+from postroom.outgoing import allowances, holds
 from postroom.outgoing.expecting import is_limited
 from postroom.outgoing.models import Lane
 from postroom.outgoing.queue import EmailQuerySet
@@ -14,7 +16,10 @@ from postroom.outgoing.relays import SECRETS
 
 
 def kept(emails: EmailQuerySet) -> dict[int, str]:
-    """Those of these Emails that a pause or a limit keeps in now, by id, with why and what helps."""
+    """Those of these Emails that no hurry helps now, by id, with why and what helps.
+
+    A pause or a limit keeps them in, or a server that asked for less mail.
+    """
     why = {lane.pk: why_kept(lane) for lane in _kept_lanes(emails)}
     rows = emails.filter(lane__in=why).order_by("pk").values_list("pk", "lane_id")
     return {pk: why[lane_id] for pk, lane_id in rows}
@@ -25,11 +30,25 @@ def _kept_lanes(emails: EmailQuerySet) -> list[Lane]:
     lanes = Lane.objects.filter(pk__in=emails.order_by().values("lane_id")).defer(*secrets)
     now = timezone.now()
     rows = lanes.select_related("workspace", "server", "via").order_by("pk")
-    return [lane for lane in rows if lane.is_paused or is_limited(lane, now)]
+    return [lane for lane in rows if lane.is_paused or is_limited(lane, now) or _slowed_until(lane, now)]
+
+
+def _slowed_until(lane: Lane, now: datetime) -> datetime | None:
+    """When the server that asked for less is asked again; None if it did not, or if that is over."""
+    server = lane.via or lane.server
+    if server.down_because != holds.THROTTLED or server.down_until is None or server.down_until <= now:
+        return None
+    return server.down_until
 
 
 def why_kept(lane: Lane) -> str:
-    """Why nothing of a lane that a pause or a limit holds can be sent now, and what to do."""
+    """Why nothing of a lane that `kept` passes over can be sent now, and what to do."""
+    if not lane.is_paused and (until := _slowed_until(lane, timezone.now())):
+        words = _(
+            "Send Now does not help: the server asked for less mail, and is asked again at %(time)s. It "
+            "leaves by itself then, in its turn."
+        )
+        return words % {"time": f"{timezone.localtime(until):%Y-%m-%d %H:%M}"}
     if lane.is_paused or lane.held_until is None:
         return _("Send Now does not help: its lane is paused. Resume it first.")
     at = f"{timezone.localtime(lane.held_until):%Y-%m-%d %H:%M}"

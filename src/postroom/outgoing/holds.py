@@ -120,10 +120,15 @@ def reopen_all() -> None:
 
 
 def reopen_lanes(lane_ids: list[int]) -> None:
-    """Somebody asks for these lanes now: try their servers, and end the holds that trouble caused."""
+    """Somebody asks for these lanes now: try their servers, and end the holds that trouble caused.
+
+    A server that asks for less is not asked sooner: one member's hurry would cost everybody who shares it.
+    """
     servers = MailServer.objects.filter(lanes__in=lane_ids).values_list("pk", flat=True)
-    MailServer.objects.filter(pk__in=list(servers)).exclude(down_until=None).update(down_until=None)
-    Lane.objects.filter(pk__in=lane_ids, held_because__in=SERVER_TROUBLES).update(**_OPEN)
+    down = MailServer.objects.filter(pk__in=list(servers)).exclude(down_until=None)
+    down.exclude(down_because=THROTTLED).update(down_until=None)
+    held = Lane.objects.filter(pk__in=lane_ids, held_because__in=SERVER_TROUBLES)
+    held.exclude(held_because=THROTTLED).update(**_OPEN)
 
 
 def carriers_of(server_id: int) -> list[MailServer]:
