@@ -135,6 +135,10 @@ def test_archiving_names_what_uses_the_server(admin: Program) -> None:
     type(email).objects.filter(pk=email.pk).update(state="cancelled")
     assert body(admin.post(f"/servers/srv_{server.pk}/archive", {}))["state"] == "archived"
     assert body(admin.post(f"/servers/srv_{server.pk}/unarchive", {}))["state"] == "in_use"
+    body(admin.ask("delete", f"/servers/srv_{server.pk}", {}), 422)
+    unused = server_at(admin.people, 25, name="Unused")
+    assert body(admin.ask("delete", f"/servers/srv_{unused.pk}", {}))["name"] == "Unused"
+    assert not type(unused).objects.filter(pk=unused.pk).exists()
 
 
 def test_a_test_lists_every_step_and_the_verdict(admin: Program) -> None:

@@ -48,6 +48,9 @@ def test_a_server_is_added_listed_changed_and_archived(postroom: Postroom, peopl
         ran = postroom("server", verb, named, "--json")
         assert fits(ran, f"server {verb}")
         assert ran.json["state"] == state
+    removed = postroom("server", "remove", named, "--json")
+    assert fits(removed, "server remove")
+    assert not MailServer.objects.filter(name=removed.json["name"]).exists()
 
 
 def test_a_password_comes_from_a_file_or_stdin_and_is_never_printed(

@@ -190,15 +190,17 @@ def test_the_password_is_nowhere_in_a_test(people: Cast) -> None:
     assert script.lines[1].split()[-1].decode() not in repr(steps)
 
 
-def test_only_administrators_of_the_workspace_may_test(people: Cast) -> None:
+def test_only_administrators_and_its_owner_may_test_a_server(people: Cast) -> None:
     script = ScriptedRelay()
     with beside(script):
         server = server_at(people, script.port)
+        hers = server_at(people, script.port, name="Olga's", owner=people.olga)
         own = server_at(people, script.port, name="Ana's", owner=people.ana)
-        for refused in (server, own):
+        for refused in (server, hers):
             with pytest.raises(RequestRefused):
                 tried(refused, people.ana)
-    assert script.visits == []
+        assert script.visits == []
+        assert is_good(tried(own, people.ana))
 
 
 def test_a_neighbour_may_not_test_our_server(people: Cast) -> None:

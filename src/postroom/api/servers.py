@@ -149,6 +149,16 @@ def unarchive_server(request: HttpRequest, server_id: str) -> ServerShape:
     return _shape(server, by)
 
 
+@router.delete("/{server_id}", response={200: ServerShape, **READ_PROBLEMS})
+def remove_server(request: HttpRequest, server_id: str) -> ServerShape:
+    """Remove one that has never carried mail, and answer what it was. Others can be archived."""
+    by = _admin_of(request)
+    server = _server(by, server_id)
+    shape = _shape(server, by)
+    mail_servers.delete(server, by=by)
+    return shape
+
+
 @router.post("/{server_id}/test", response={200: ConnectionTestShape, **READ_PROBLEMS})
 def try_server(request: HttpRequest, server_id: str) -> ConnectionTestShape:
     """Test the connection up to RCPT TO; nothing is sent. The shared relay is tested by operators only.

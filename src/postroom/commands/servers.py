@@ -173,6 +173,19 @@ def unarchive(server: Id, workspace: InWorkspace = "", as_json: AsJson = False) 
     _print(row, by, f"{row.name} gets mail again.", as_json=as_json)
 
 
+@app.command("remove", epilog="Example: postroom server remove srv_3")
+def remove(server: Id, workspace: InWorkspace = "", as_json: AsJson = False) -> None:
+    """Remove a server that has never carried mail. Others can be archived."""
+    by = _acting(workspace)
+    from postroom.flows import mail_servers
+    from postroom.flows.server_shapes import servers_to_show, shapes_of
+
+    row = _found(server, by)
+    [shape] = shapes_of(list(servers_to_show(by).filter(pk=row.pk)), by)
+    mail_servers.delete(row, by=by)
+    print_one(shape, f"{row.name} is removed.", as_json=as_json)
+
+
 @app.command("test", epilog="Example: postroom server test srv_3")
 def try_server(server: Id, workspace: InWorkspace = "", as_json: AsJson = False) -> None:
     """Try whether a server would take our mail, step by step; nothing is sent. Exits 0 only if it would."""

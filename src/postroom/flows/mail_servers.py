@@ -47,9 +47,10 @@ def may_edit(server: MailServer, member: Member) -> bool:
 def put_server(server: MailServer, *, by: Member) -> MailServer:
     """Add a server to the workspace of `by`, or store what was changed of one.
 
-    Of the shared relay only LIMITS can be changed. What waits for the server is tried with the new settings
-    at once. A secret that is deferred stays what it is, unless the way to the server changes: then it has to
-    be entered anew. Raises RequestRefused, which says what to write instead, and nothing was changed.
+    A new one that is not `is_active` is stored as archived. Of the shared relay only LIMITS can be changed.
+    What waits for the server is tried with the new settings at once. A secret that is deferred
+    stays what it is, unless the way to the server changes: then it has to be entered anew. Raises
+    RequestRefused, which says what to write instead, and nothing was changed.
     """
     unread = server.get_deferred_fields()
     if server.pk is not None and server.is_shared:
@@ -116,11 +117,16 @@ def unarchive(server: MailServer, *, by: Member) -> None:
     _switch(server, by, is_active=True)
 
 
+def is_unused(server: MailServer) -> bool:
+    """Has it never carried mail, and could be removed?"""
+    is_used = Email.objects.filter(Q(lane__server=server) | Q(lane__via=server)).exists()
+    return not (server.is_shared or is_used or server.last_reached_at is not None)
+
+
 def delete(server: MailServer, *, by: Member) -> None:
     """Remove a server that has never been used. Raises RequestRefused otherwise: it can be archived."""
     _refuse_unless_editor(server, by)
-    is_used = Email.objects.filter(Q(lane__server=server) | Q(lane__via=server)).exists()
-    if server.is_shared or is_used or server.last_reached_at is not None:
+    if not is_unused(server):
         raise RequestRefused(
             _("%(server)s has carried mail, which still names it. Archive it instead.")
             % {"server": server.name}
@@ -256,7 +262,6 @@ def _store(server: MailServer, by: Member) -> None:
             _save(server, by, WRITTEN)
             return
         with transaction.atomic():
-            server.is_active = True
             server.save()
             _note(server, by, "server.added")
     except IntegrityError as error:  # somebody else was quicker

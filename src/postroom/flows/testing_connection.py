@@ -97,7 +97,8 @@ def _refuse_unless_allowed(server: MailServer, by: Member | None) -> None:
         return
     if server.is_shared and not by.is_operator:
         raise RequestRefused(_("Only an operator may test the shared relay. Ask an operator."))
-    if not by.is_admin or server.workspace_id not in (None, by.workspace_id):
+    may_test = by.is_admin or (server.owner_id is not None and server.owner_id == by.pk)
+    if not may_test or server.workspace_id not in (None, by.workspace_id):
         raise RequestRefused(_("Only an administrator of the workspace may do this."))
 
 

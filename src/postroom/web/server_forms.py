@@ -166,6 +166,9 @@ class PersonalServerForm(LimitsForm):
         super().__init__(*args, **kwargs)
         self.fields["host"].required = True
         self.fields["port"].required = False
+        if "client_certificate" not in self.fields:
+            ways: Any = self.fields["authentication"]
+            ways.choices = [way for way in ways.choices if way[0] != MailServer.Authentication.CERTIFICATE]
         if self.instance.pk is None:
             self.initial["port"] = None
         stored = {"password": "is_password_set", "client_key": "is_client_key_set"}

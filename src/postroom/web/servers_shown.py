@@ -83,5 +83,5 @@ def _row(server: MailServer, member: Member, uses: Sequence[UseShape], now: date
         why_held(server.down_because) if server.down_because else "",
         uses,
         mail_servers.may_edit(server, member),
-        member.is_operator if server.is_shared else member.is_admin,
+        member.is_operator if server.is_shared else mail_servers.may_edit(server, member),
     )

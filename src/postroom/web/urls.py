@@ -125,6 +125,7 @@ _settings = [
     path("settings/servers/<int:pk>", servers.server, name="server"),
     path("settings/servers/<int:pk>/test", servers.try_server, name="test_server"),
     path("settings/servers/<int:pk>/archive", servers.archive_server, name="archive_server"),
+    path("settings/servers/<int:pk>/remove", servers.remove_server, name="remove_server"),
     path("settings/servers/<int:pk>/unarchive", servers.unarchive_server, name="unarchive_server"),
     path("settings/limit", limits.limit, name="limit"),
     path("settings/limit/withdraw", limits.withdraw, name="withdraw_limit"),

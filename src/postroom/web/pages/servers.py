@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from django.contrib import messages
@@ -23,6 +24,7 @@ from postroom.web.servers_shown import server_row, server_rows
 from postroom.workspaces.refusals import RequestRefused
 from postroom.workspaces.sealed import SealBroken
 
+TRIED = "tried_server"
 _page = require_http_methods(["GET", "HEAD", "POST"])
 
 
@@ -38,9 +40,13 @@ def servers(request: MemberRequest) -> HttpResponse:
 @for_admins
 def new_server(request: MemberRequest) -> HttpResponse:
     """Add one."""
-    form = _form_of(request, MailServer(workspace=request.member.workspace))
+    is_tested = bool(request.POST.get("test"))
+    form = _form_of(request, MailServer(workspace=request.member.workspace, is_active=not is_tested))
     if form.is_valid() and (stored := _stored(request, form)):
-        return _go_on(request, stored)
+        if not is_tested:
+            return redirect("servers")
+        _try_new(request, _seen(request, stored.pk))
+        return redirect("server", stored.pk)
     return _show(request, None, form)
 
 
@@ -54,7 +60,7 @@ def server(request: MemberRequest, pk: int) -> HttpResponse:
     form = _form_of(request, row)
     if form.is_valid() and (stored := _stored(request, form)):
         return _go_on(request, stored)
-    return _show(request, row, form)
+    return _show(request, row, form, _steps_of_new(request, row) if request.method == "GET" else ())
 
 
 @require_POST
@@ -84,6 +90,20 @@ def unarchive_server(request: MemberRequest, pk: int) -> HttpResponse:
     return redirect("server", pk)
 
 
+@require_POST
+@for_admins
+def remove_server(request: MemberRequest, pk: int) -> HttpResponse:
+    """Remove one that has never carried mail."""
+    row = _seen(request, pk)
+    try:
+        mail_servers.delete(row, by=request.member)
+        messages.success(request, _("%(server)s is removed.") % {"server": row.name})
+    except RequestRefused as refusal:
+        messages.error(request, str(refusal))
+        return redirect("server", pk)
+    return redirect("servers")
+
+
 @_page
 @for_members
 def own_server(request: MemberRequest) -> HttpResponse:
@@ -91,12 +111,27 @@ def own_server(request: MemberRequest) -> HttpResponse:
     row = _own(request)
     if row is not None and request.POST.get("archive"):
         return _switched(request, row, "own_server")
+    if row is not None and request.POST.get("try"):
+        return _show_own(request, PersonalServerForm(instance=row), _steps_of_own(request, row))
     blank = MailServer(workspace=request.member.workspace, owner=request.member)
     form = PersonalServerForm(request.POST or None, instance=row or blank)
     if form.is_valid() and _stored(request, form):
         return redirect("own_server")
+    return _show_own(request, form)
+
+
+def _steps_of_own(request: MemberRequest, row: MailServer) -> Sequence[Step]:
+    try:
+        return test_connection(row, by=request.member)
+    except RequestRefused as refusal:
+        messages.error(request, str(refusal))
+        return ()
+
+
+def _show_own(request: MemberRequest, form: PersonalServerForm, steps: Sequence[Step] = ()) -> HttpResponse:
     shown = _own(request)
-    context = {"form": form, "row": server_row(shown, request.member, timezone.now()) if shown else None}
+    row = server_row(shown, request.member, timezone.now()) if shown else None
+    context = {"form": form, "row": row, "steps": steps, "verdict": verdict(steps) if steps else ""}
     return render(request, "postroom/own_server.html", context, status=422 if form.errors else 200)
 
 
@@ -146,6 +181,32 @@ def _go_on(request: MemberRequest, stored: MailServer) -> HttpResponse:
     return redirect("servers")
 
 
+def _try_new(request: MemberRequest, row: MailServer) -> None:
+    """A new server is in use once its test has not failed; its page shows the steps after the redirect."""
+    try:
+        steps = test_connection(row, by=request.member)
+        request.session[TRIED] = {"server": row.pk, "steps": [asdict(step) for step in steps]}
+        if not any(step.state == "failed" for step in steps):
+            mail_servers.unarchive(row, by=request.member)
+            return
+    except RequestRefused as refusal:
+        messages.error(request, str(refusal))
+    messages.warning(
+        request,
+        _("%(server)s is saved but not in use, because its test failed. Correct it, or use it anyway.")
+        % {"server": row.name},
+    )
+
+
+def _steps_of_new(request: MemberRequest, row: MailServer) -> list[Step]:
+    """What the test of the server that was just added found; shown once."""
+    kept = request.session.get(TRIED)
+    if kept is None or kept["server"] != row.pk:
+        return []
+    del request.session[TRIED]
+    return [Step(**step) for step in kept["steps"]]
+
+
 def _tried(request: MemberRequest, row: MailServer) -> HttpResponse:
     try:
         steps = test_connection(row, by=request.member)
@@ -164,6 +225,7 @@ def _show(
     if row is not None:
         row = _seen(request, row.pk)  # not as the form has filled it, which may have been refused
         context["row"] = server_row(row, request.member, timezone.now())
+        context["may_be_removed"] = mail_servers.is_unused(row)
         context["needed_by"] = mail_servers.used_by(row) if row.is_active and not row.is_shared else []
     else:
         context["providers"] = esp_settings.offered()
