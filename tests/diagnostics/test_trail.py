@@ -115,7 +115,7 @@ def test_a_hold_whose_time_has_come_is_over(people: Cast, message: Message) -> N
     lane.update(held_until=datetime(2020, 1, 1, tzinfo=UTC), held_because="server_unreachable")
     steps = [step.what for step in trail(message, "ben@example.org").steps]
     assert "Held no longer: it goes now" in steps
-    assert not any(step.startswith("Held until") for step in steps)
+    assert not any(step.startswith("Its lane is held until") for step in steps)
 
 
 def test_a_held_mail_says_because_of_what(people: Cast, message: Message) -> None:

@@ -14,9 +14,16 @@ from postroom.conversations.models import Contact, Message, Notification
 from postroom.diagnostics import wording
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
-from postroom.diagnostics.verdict import Verdict, redirected_words, verdict_on_email, verdict_without_email
+from postroom.diagnostics.verdict import (
+    Verdict,
+    redirected_words,
+    turn_words,
+    verdict_on_email,
+    verdict_without_email,
+)
 from postroom.incoming.models import ReceivedEmail, ReceivedState
-from postroom.outgoing.models import Attempt, Email, Lane, State
+from postroom.outgoing.expecting import expected
+from postroom.outgoing.models import Attempt, Email, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +176,19 @@ def _email_steps(email: Email) -> Iterator[Step]:
         at = email.first_attempt_at or timezone.now()
         yield Step(at, _("Redirected by capture mode"), redirected_words(email))
     if email.state == State.OUTGOING and email.lane.held_until is not None:
-        yield _hold(email.lane, email.lane.held_until, timezone.now())
+        yield _hold(email, email.lane.held_until, timezone.now())
     if email.ignored_at is not None:
         yield Step(email.ignored_at, _("The failure was ignored"))
 
 
-def _hold(lane: Lane, until: datetime, now: datetime) -> Step:
+def _hold(email: Email, until: datetime, now: datetime) -> Step:
+    lane = email.lane
     if until <= now:
         return Step(now, _("Held no longer: it goes now"))
-    return Step(now, _("Held until %(time)s") % {"time": _when(until)}, wording.why_lane_held(lane))
+    why, when = wording.why_lane_held(lane), expected([email], now)[email.pk]
+    if when.at is not None and when.at > until:
+        why = f"{why}. {turn_words(until, when)}"
+    return Step(now, _("Its lane is held until %(time)s") % {"time": _when(until)}, why)
 
 
 def _attempt(attempt: Attempt, stand_ins: list[Event]) -> Step:
