@@ -291,7 +291,7 @@ def test_an_operator_sees_every_workspace_with_its_use(
     assert "190 of 200" in shown
     assert "nearly used up" in shown
     assert "asks for 700 a day" in shown
-    assert "<td>1</td>" in shown
+    assert 'data-label="Waiting">1</td>' in shown
     assert reverse("operator_workspace", args=["demo"]) in shown
     found = page(as_olga, "operator_workspaces", q="neighbour")
     assert reverse("operator_workspace", args=["neighbour"]) in found

@@ -219,7 +219,7 @@ def _is_spf(text: str) -> bool:
 
 def _dmarc(domain: MailDomain, resolver: Resolver) -> Finding:
     """The record of the domain itself or of the nearest one above it."""
-    wanted = f"v=DMARC1; p=none; rua=mailto:postmaster@{domain.domain}"
+    wanted = "v=DMARC1; p=none"
     labels = domain.domain.split(".")
     names = [f"_dmarc.{'.'.join(labels[start:])}" for start in range(max(1, len(labels) - 1))]
     try:

@@ -116,6 +116,19 @@ document.addEventListener("click", (event) => {
   document.querySelectorAll("#composer .errorlist").forEach((complaint) => complaint.remove());
 });
 
+// Copy what stands before the button; where the browser does not let us, select it.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const shown = button.previousElementSibling;
+  try {
+    await navigator.clipboard.writeText(shown.textContent);
+    button.textContent = button.dataset.copy;
+  } catch {
+    getSelection().selectAllChildren(shown);
+  }
+});
+
 // A second click on an envelope closes its panel again.
 document.addEventListener("click", (event) => {
   const envelope = event.target.closest("[data-opens]");
