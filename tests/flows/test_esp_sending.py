@@ -461,3 +461,16 @@ def test_a_call_whose_thread_ends_in_an_error_is_settled_as_uncertain(
     drain(server)
     email.refresh_from_db()
     assert (email.lease, email.uncertain_count) == ("", 1)
+
+
+def test_an_answer_without_end_is_uncertain_and_ends_the_run(
+    people: Cast, api: ProviderApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(esp_sending, "CALL_SECONDS", 0.3)
+    server = esp_server(people, api.url)
+    [email] = queued(people, server, ["slow@example.org"])
+    drain(server)
+    email.refresh_from_db()
+    server.refresh_from_db()
+    assert (email.lease, email.uncertain_count) == ("", 1)
+    assert "did not end its answer" in server.last_failure

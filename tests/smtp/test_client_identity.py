@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import functools
 import glob
@@ -9,6 +10,7 @@ import os
 import ssl
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -203,3 +205,25 @@ def test_whatever_fetching_a_token_raises_is_a_relay_that_is_not_reached(
 def test_a_token_that_cannot_be_written_is_a_relay_that_is_not_reached(run: Run[RelayUnreachable]) -> None:
     script = ScriptedRelay(offers=("AUTH XOAUTH2",))
     assert run(failure_of(script, user="ana", token=lambda: "\ud800")).step == "auth"
+
+
+def test_tokens_that_hang_leave_the_threads_alone_that_everything_else_runs_in(run: Run[float]) -> None:
+    gate = threading.Event()
+
+    def never() -> str:
+        gate.wait(10)
+        return ""
+
+    async def story() -> float:
+        hanging = [asyncio.create_task(tokens.fetched(never, 0.5)) for _ in range(64)]
+        await asyncio.sleep(0.05)
+        began_at = time.monotonic()
+        await asyncio.to_thread(time.monotonic)
+        took = time.monotonic() - began_at
+        await asyncio.gather(*hanging, return_exceptions=True)
+        return took
+
+    try:
+        assert run(story()) < 0.4
+    finally:
+        gate.set()

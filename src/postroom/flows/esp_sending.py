@@ -17,6 +17,7 @@ from postroom.smtp.pool import ACCEPTED_FOR_ONE_MORE
 from postroom.wire.reply import Outcome, Reply
 
 CLOSE_SECONDS: Final = 10.0
+CALL_SECONDS = 120.0  # for a whole answer, however slowly it comes
 
 
 class EspConnections:
@@ -42,6 +43,7 @@ class EspConnections:
         self.threads = ThreadPoolExecutor(self.limit, thread_name_prefix="esp")
         self.idle: list[ApiSession] = []
         self.calls: dict[int, float] = {}
+        self.timers: dict[int, asyncio.TimerHandle] = {}
         self.rest = asyncio.Event()
 
     async def start(self) -> None:
@@ -72,6 +74,7 @@ class EspConnections:
         except TimeoutError:
             for key, since in list(self.calls.items()):
                 del self.calls[key]
+                self.timers.pop(key).cancel()
                 self._settle(key, since, Answer(Outcome.UNCERTAIN, None))
         for session in self.idle:
             session.close()
@@ -101,6 +104,17 @@ class EspConnections:
         session = self.idle.pop() if self.idle else None
         call = self.loop.run_in_executor(self.threads, _sent, self.account, session, mail)
         call.add_done_callback(lambda future: self._answered(mail.key, future))
+        self.timers[mail.key] = self.loop.call_later(CALL_SECONDS, self._overdue, mail.key)
+
+    def _overdue(self, key: int) -> None:
+        """An answer drips in without end: nobody knows what it would say, and its thread is lost to us."""
+        since = self.calls.pop(key)
+        del self.timers[key]
+        words = f"{self.account.provider.label} did not end its answer within {CALL_SECONDS:g} s."
+        self.failure = self.failure or RelayUnreachable(words, step="mail")
+        self._settle(key, since, Answer(Outcome.UNCERTAIN, None))
+        if not self.calls:
+            self.rest.set()
 
     def _answered(self, key: int, call: asyncio.Future[tuple[ApiSession | None, Answer]]) -> None:
         if call.cancelled() or key not in self.calls:  # it was cut off, and settled as that
@@ -110,6 +124,7 @@ class EspConnections:
         except Exception as error:  # whatever a thread ends with, its mail is settled: it may have left
             session, answer = None, esp_answers.broken(self.account.provider, error, has_left=True)
         since = self.calls.pop(key)
+        self.timers.pop(key).cancel()
         self.failure = self.failure or answer.trouble
         if answer.reply is not None and answer.outcome is not Outcome.UNCERTAIN:
             self._replied(key, answer.reply)
