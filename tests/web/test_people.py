@@ -38,6 +38,14 @@ def test_a_link_works_once(people: Cast, as_olga: Client) -> None:
     assert "This link no longer works" in Client().get(link, follow=True).content.decode()
 
 
+def test_an_administrator_gets_no_link_into_the_login_of_an_operator(people: Cast, as_ana: Client) -> None:
+    """Whoever holds it would become the operator; nor does one of another workspace."""
+    Member.objects.filter(pk=people.ana.pk).update(role="admin")
+    page = as_ana.post(reverse("reset_link", args=[people.olga.pk])).content.decode()
+    assert "operates the installation" in page
+    assert "/accounts/password/reset/key/" not in page
+
+
 def test_an_administrator_makes_no_operators(people: Cast, as_ana: Client) -> None:
     """The choice is not there, and a forged one is refused."""
     Member.objects.filter(pk=people.ana.pk).update(role="admin")
