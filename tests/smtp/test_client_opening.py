@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import socket
 import ssl
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from postroom.smtp.client import Connections, Relay, RelayUnreachable, Security
+from postroom.smtp.errors import OutOfReach
 from postroom.wire.reply import Outcome
 from tests.smtp.conftest import Run
 from tests.smtp.scripted import BRIEF, PATIENT, Act, Answers, Pigeonhole, ScriptedRelay, deliver, mail, mails
@@ -90,6 +94,47 @@ def test_an_old_relay_is_greeted_with_helo(run: Run[Pigeonhole]) -> None:
     script = ScriptedRelay({"EHLO": b"502 5.5.1 What?\r\n", "HELO": b"250 relay.example\r\n"})
     assert run(deliver(script, mails(2))).kinds() == [Outcome.ACCEPTED] * 2
     assert script.lines[:2] == [b"EHLO postroom.example", b"HELO postroom.example"]
+
+
+def test_a_host_out_of_reach_is_not_connected_to(run: Run[RelayUnreachable]) -> None:
+    script = ScriptedRelay()
+    failure = run(failure_of(script, may_reach=lambda *_: False))
+    assert isinstance(failure, OutOfReach)
+    assert failure.is_permanent
+    assert script.visits == []
+
+
+def test_the_connection_goes_to_the_address_that_was_checked(
+    run: Run[Pigeonhole], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name means another host whenever it is asked for again; of two addresses one is out of reach."""
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def look_up(host: str, port: int, *args: Any, **more: Any) -> Any:
+        if host != "rebound.example":
+            return real(host, port, *args, **more)
+        asked.append(host)
+        meant = ["127.0.0.66", "127.0.0.1"] if len(asked) == 1 else ["127.0.0.66"]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in meant]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    script = ScriptedRelay()
+
+    async def story() -> Pigeonhole:
+        async with script.serve():
+            hole = Pigeonhole(mails(1))
+            relay = replace(
+                script.relay(), host="rebound.example", may_reach=lambda address, _: address == "127.0.0.1"
+            )
+            connections = Connections(relay, hole, hole, timeouts=BRIEF)
+            await connections.start()
+            await connections.drained()
+            await connections.close()
+            return hole
+
+    assert run(story()).kinds() == [Outcome.ACCEPTED]
+    assert asked == ["rebound.example"]
 
 
 def test_a_host_that_does_not_exist_is_a_permanent_dns_failure(run: Run[None]) -> None:
