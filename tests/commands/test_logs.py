@@ -71,3 +71,22 @@ def test_a_traceback_shows_no_address(tmp_path: Path, kept_root: None) -> None:
     written = (tmp_path / "postroom.log").read_text("utf-8")
     assert "ValueError" in written
     assert "ana@example.com" not in written
+
+
+@pytest.mark.parametrize("log_format", ["human", "json"])
+def test_what_a_stranger_wrote_begins_no_record_of_its_own(
+    tmp_path: Path, kept_root: None, log_format: str
+) -> None:
+    """The words of a provider go into the log as they came, a traceback's too."""
+    write_logs(tmp_path, log_format=log_format)
+    forged = "no\x1b[2J\n2026-11-21T06:07:00Z [error] forged\u2028forged"
+    log = logging.getLogger("postroom.test")
+    log.warning("The provider refused: %s", forged)
+    try:
+        raise ValueError(forged)
+    except ValueError:
+        log.exception("It failed")
+    written = (tmp_path / "postroom.log").read_text("utf-8")
+    assert "\x1b" not in written
+    assert not any(line.startswith(("2026-11-21T06:07", "forged")) for line in written.splitlines())
+    assert written.count("The provider refused") == 1

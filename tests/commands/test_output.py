@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from postroom.commands.output import print_list
+from postroom.commands.output import cell, print_list, print_one
 from postroom.outgoing.models import Lane
 from tests.commands.conftest import Postroom
 from tests.people import Cast
@@ -68,3 +68,11 @@ def test_a_held_mail_says_because_of_what_and_until_when(postroom: Postroom, peo
     until = datetime(2026, 11, 21, 6, 30, tzinfo=UTC)
     Lane.objects.update(held_because="server_unreachable", held_until=until)
     assert "held until 2026-11-21 06:30: " in postroom("queue", "list").out
+
+
+def test_a_sentence_moves_no_cursor_either_and_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """A certificate's subject is what a stranger wrote, too."""
+    print_one(Row(), "one\x1b]0;PWNED\x07\ntwo\x9b2J", as_json=False)
+    out = capsys.readouterr().out
+    assert out == "one ]0;PWNED \ntwo 2J\n"
+    assert cell(["a\x1b[2J", "b\nc"]) == "a [2J, b c"

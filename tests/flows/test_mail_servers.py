@@ -466,3 +466,14 @@ def test_only_a_server_that_was_never_used_can_be_deleted(people: Cast) -> None:
         delete(used, by=people.olga)
     with pytest.raises(RequestRefused, match="Archive it instead"):
         delete(shared_server(), by=people.olga)
+
+
+@pytest.mark.parametrize(
+    "field", ["name", "host", "user", "password", "client_certificate", "client_key", "oauth", "from_filter"]
+)
+@pytest.mark.parametrize("text", ["x\0", "x\x1b[31m", "x\x7f"])
+def test_no_field_takes_a_control_character(people: Cast, field: str, text: str) -> None:
+    """They end in tables, on terminals and in logs."""
+    with pytest.raises(RequestRefused):
+        put(people, **{field: text})
+    assert not MailServer.objects.filter(workspace=people.workspace).exists()

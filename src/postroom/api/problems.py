@@ -154,6 +154,8 @@ def in_problems(view: View) -> View:
 
     @functools.wraps(view)
     def answering(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if "\0" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
+            return answer(Problem("malformed", "There is a NUL character in the address. Send it without."))
         try:
             response = view(request, *args, **kwargs)
         except Http404:

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ninja import Schema
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field, field_validator
 
 from postroom.flows.shapes import EmailShape, MessageShape, ReceivedShape, RecordShape, ScheduledShape
 
 
 class Asked(Schema):
-    """The body of a request; a field that nobody knows is refused, so that a typing error is not lost."""
+    """The body of a request; a field that nobody knows is refused, so that a typing error is not lost.
+
+    So is NUL in any text: no table takes it.
+    """
 
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*")
+    @classmethod
+    def refuse_nul(cls, value: Any) -> Any:
+        """Raises ValueError, which names the field."""
+        if _has_nul(value):
+            raise ValueError("There is a NUL character in it. Send it without.")
+        return value
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return _has_nul([*value, *value.values()])
+    if isinstance(value, list):
+        return any(map(_has_nul, value))
+    return isinstance(value, str) and "\0" in value
 
 
 class RecordToPut(Asked):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from postroom.commands.output import AsJson, InWorkspace, print_json, print_list, print_one
+from postroom.commands.output import AsJson, InWorkspace, print_json, print_list, print_one, print_words
 
 if TYPE_CHECKING:
     from postroom.flows.domain_shapes import DkimKeyShape, DomainShape
@@ -53,7 +53,7 @@ def check(domain: Domain = "", workspace: InWorkspace = "", as_json: AsJson = Fa
     if as_json:
         print_json(shape)
     else:
-        print(_findings(shape))
+        print_words(_findings(shape))
     if any(finding.state in ("wrong", "missing") for finding in shape.findings):
         raise typer.Exit(1)
 

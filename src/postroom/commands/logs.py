@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from postroom.wire.characters import visible
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
@@ -20,8 +23,21 @@ def redact(text: str) -> str:
 
 
 def redact_event(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Shorten the addresses in all values of a log line."""
-    return {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
+    """Shorten the addresses in all values of a log line, and let what strangers wrote begin no other one."""
+    return {name: _fit(name, value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _fit(name: str, value: str) -> str:
+    """Fit for a log: one line, or those of a traceback, with nothing that moves the cursor of a terminal."""
+    lines = value.split("\n") if name == "exception" else [value]
+    return "\n".join(visible(redact(line)) for line in lines)
+
+
+def _indent_traceback(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """A line that begins at the margin is a record of its own, whatever an exception says."""
+    if isinstance(event.get("exception"), str):
+        event["exception"] = textwrap.indent(event["exception"], "    ")
+    return event
 
 
 def write_logs(folder: Path, *, log_format: str) -> None:
@@ -80,7 +96,12 @@ def _formatted(stream: logging.Handler, renderer: Processor, shared: list[Proces
     stream.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redact_event, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                redact_event,
+                _indent_traceback,
+                renderer,
+            ],
         )
     )
     return stream

@@ -55,7 +55,12 @@ def print_one(shape: DataclassInstance, sentence: str, *, as_json: bool) -> None
     if as_json:
         print_json(shape)
     else:
-        print(sentence)
+        print_words(sentence)
+
+
+def print_words(text: str) -> None:
+    """Print sentences, line by line; what strangers wrote in them moves no cursor."""
+    print("\n".join(map(on_terminal, text.split("\n"))))
 
 
 def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
@@ -108,9 +113,13 @@ def cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M")
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "–"
-    # What strangers wrote may hold line ends, or what moves the cursor of a terminal.
-    return "".join(letter if letter.isprintable() else " " for letter in str(value))
+        return ", ".join(map(cell, value)) or "–"
+    return on_terminal(str(value))
+
+
+def on_terminal(text: str) -> str:
+    """What strangers wrote may hold line ends, or what moves the cursor of a terminal: each is a space."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _plain(value: Any) -> str:

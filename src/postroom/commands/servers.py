@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postroom.commands.output import AsJson, InWorkspace, cell, print_json, print_list, print_one
+from postroom.commands.output import AsJson, InWorkspace, cell, print_json, print_list, print_one, print_words
 
 if TYPE_CHECKING:
     from postroom.flows.server_shapes import ConnectionTestShape, ServerShape
@@ -333,7 +333,7 @@ def _print(server: MailServer, by: Member, sentence: str = "", *, as_json: bool)
     if as_json:
         print_json(shape)
     else:
-        print(sentence or _described(shape))
+        print_words(sentence or _described(shape))
 
 
 def _described(shape: ServerShape) -> str:
@@ -344,5 +344,8 @@ def _described(shape: ServerShape) -> str:
 
 
 def _in_words(shape: ConnectionTestShape) -> str:
-    lines = [f"{step.state:8} {step.key:9} {step.words} {step.remedy or ''}".rstrip() for step in shape.steps]
+    lines = [
+        f"{step.state:8} {step.key:9} {cell(step.words)} {cell(step.remedy) if step.remedy else ''}".rstrip()
+        for step in shape.steps
+    ]
     return "\n".join([*lines, shape.verdict] if shape.is_good else lines)
