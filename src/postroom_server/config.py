@@ -79,6 +79,12 @@ SETTINGS = (
         "Networks outside the open internet that servers of workspaces and members may lead to, with commas "
         "between, such as 10.1.0.0/16; empty means none. RELAY_URL goes anywhere.",
     ),
+    Setting(
+        "POSTROOM_OPEN_INTERNET",
+        "yes",
+        "May servers of workspaces and members lead into the open internet? The demo says no.",
+        choices=("yes", "no"),
+    ),
     Setting("POSTROOM_LOG_FORMAT", "human", "human or json.", choices=("human", "json")),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -104,3 +104,11 @@ def test_the_relay_cannot_be_entered_by_its_name(settings: Any) -> None:
 
 def test_what_is_no_address_is_not_reached() -> None:
     assert not Reach()("", 25)
+
+
+def test_where_the_open_internet_is_shut_only_named_networks_are_reached(settings: Any) -> None:
+    settings.POSTROOM_PRIVATE_NETWORKS = "127.0.0.0/8"
+    assert Reach()("9.9.9.9", 587)
+    settings.POSTROOM_OPEN_INTERNET = False
+    assert not Reach()("9.9.9.9", 587)
+    assert Reach()("127.0.0.1", 2587)

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("postroom.starting")
 
 
+DEMO_SETTINGS = ("RELAY_URL", "POSTROOM_PRIVATE_NETWORKS", "POSTROOM_OPEN_INTERNET")
+DEMO_MARK = "# Written by `postroom demo` at each start."
+
+
+def _tell_commands(config: Config) -> None:
+    """Let commands on the demo's folder go by what the demo runs with; a file of somebody's own is kept."""
+    path = config.data / "postroom.toml"
+    if not path.exists() or path.read_text("utf-8").startswith(DEMO_MARK):
+        lines = [DEMO_MARK, *(f'{name} = "{os.environ[name]}"' for name in DEMO_SETTINGS)]
+        path.write_text("\n".join(lines) + "\n", "utf-8")
+
+
 def demo() -> None:
     """Start everything with a demo workspace and a built-in SMTP target. Nothing leaves this machine.
 
@@ -33,6 +45,8 @@ def demo() -> None:
     http = _take_endpoints(config, has_target=True)
     os.environ["RELAY_URL"] = f"smtp://{os.environ['POSTROOM_TARGET']}"
     os.environ.setdefault("POSTROOM_PRIVATE_NETWORKS", "127.0.0.0/8, ::1")  # all of it is on this machine
+    os.environ["POSTROOM_OPEN_INTERNET"] = "no"  # nothing leaves it, over whichever server
+    _tell_commands(config)
     config = _make_ready(engine)
 
     from postroom.commands import demo_story

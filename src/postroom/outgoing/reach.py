@@ -38,7 +38,9 @@ class Reach:
         named = networks.is_in(one, _networks(settings.POSTROOM_PRIVATE_NETWORKS))
         if is_our_listener(address, port) or self._is_past_the_relay(one, port, is_named=named):
             return False
-        return named or (networks.is_public(one) and not _is_this_machine(one))
+        return named or (
+            bool(settings.POSTROOM_OPEN_INTERNET) and networks.is_public(one) and not _is_this_machine(one)
+        )
 
     def may_be_called(self, host: str, port: int) -> bool:
         """May a server be entered with this host? A name is not looked up: that is done on connecting."""

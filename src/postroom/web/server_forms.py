@@ -29,6 +29,7 @@ OAUTH = {
     "oauth_client_secret": "client_secret",
     "oauth_refresh_token": "refresh_token",
 }
+SHOWN_NEVER = ("password", "client_key", "oauth_client_secret", "oauth_refresh_token")
 _STORED = gettext_lazy("Stored, and never shown again. Leave it empty to keep it.")
 _NOT_STORED = gettext_lazy("Stored encrypted, and never shown again.")
 _NO_LIMIT = gettext_lazy("Empty: no limit.")
@@ -169,13 +170,21 @@ class PersonalServerForm(LimitsForm):
         if "client_certificate" not in self.fields:
             ways: Any = self.fields["authentication"]
             ways.choices = [way for way in ways.choices if way[0] != MailServer.Authentication.CERTIFICATE]
+            self.fields["from_filter"].help_text = _(
+                "Domains and addresses that this server lets you send from. Empty, or with your own address "
+                "alone: bounces go to your mailbox, and Postroom does not see them. Name your whole domain if "
+                "the server takes it."
+            )
         if self.instance.pk is None:
             self.initial["port"] = None
         stored = {"password": "is_password_set", "client_key": "is_client_key_set"}
         stored |= dict.fromkeys(OAUTH, "is_oauth_set")
         for name in stored.keys() & self.fields.keys():
             is_stored = getattr(self.instance, stored[name], False)
-            self.fields[name].help_text = _STORED if is_stored else _NOT_STORED
+            if name in SHOWN_NEVER:
+                self.fields[name].help_text = _STORED if is_stored else _NOT_STORED
+            elif is_stored:
+                self.fields[name].help_text = _("Stored. Leave it empty to keep it.")
 
     def clean_port(self) -> int:
         """0 means the usual one of the encryption."""
