@@ -172,8 +172,8 @@ class PersonalServerForm(LimitsForm):
             ways.choices = [way for way in ways.choices if way[0] != MailServer.Authentication.CERTIFICATE]
             self.fields["from_filter"].help_text = _(
                 "Domains and addresses that this server lets you send from. Empty, or with your own address "
-                "alone: bounces go to your mailbox, and Postroom does not see them. Name your whole domain if "
-                "the server takes it."
+                "alone: bounces go to your mailbox, and Postroom does not see them. Name your whole domain "
+                "if the server takes it."
             )
         if self.instance.pk is None:
             self.initial["port"] = None
