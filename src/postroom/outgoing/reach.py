@@ -35,7 +35,7 @@ class Reach:
             one = networks.address(address)
         except ValueError:
             return False
-        named = networks.is_in(one, _networks(settings.POSTROOM_PRIVATE_NETWORKS))
+        named = networks.is_in(one, _opened())
         if is_our_listener(address, port) or self._is_past_the_relay(one, port, is_named=named):
             return False
         return named or (
@@ -93,7 +93,7 @@ def addresses_of(host: str, port: int, *, is_number: bool = False) -> list[str]:
 
 def is_named(address: str) -> bool:
     """Has an operator opened the network of this address (POSTROOM_PRIVATE_NETWORKS)?"""
-    return networks.is_in(networks.address(address), _networks(settings.POSTROOM_PRIVATE_NETWORKS))
+    return networks.is_in(networks.address(address), _opened())
 
 
 def _is_name_of_this_machine(host: str) -> bool:
@@ -122,6 +122,11 @@ def _relay() -> Relay | None:
 @lru_cache(maxsize=8)
 def _read(url: str) -> Relay:
     return Relay.from_url(url)
+
+
+def _opened() -> tuple[networks.Network, ...]:
+    """An application that Postroom is part of need not know the setting."""
+    return _networks(getattr(settings, "POSTROOM_PRIVATE_NETWORKS", ""))
 
 
 @lru_cache(maxsize=8)
