@@ -67,7 +67,9 @@ def test_a_rotation_says_what_other_machines_need(postroom: Postroom) -> None:
     said = postroom("secret", "rotate").out
     assert "1 secrets were sealed anew with key 2" in said
     assert "Other machines on this database need the same secret.key" in said
-    assert "Its line may go; without it bounces" in postroom("secret", "status").out
+    status = postroom("secret", "status").out
+    assert "It seals nothing any more, but it signed" in status
+    assert "mail.attachment.link_days), reply addresses and unfollow links (for ever)" in status
 
 
 @pytest.fixture

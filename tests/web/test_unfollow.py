@@ -75,6 +75,20 @@ def test_reading_the_link_changes_nothing(people: Cast, link: str, stranger: Cli
     assert stranger.put(link).status_code == 405
 
 
+def test_a_link_of_somebody_who_follows_no_more_shows_no_title(
+    people: Cast, link: str, stranger: Client
+) -> None:
+    """The record may have been renamed since, and the mail passed on."""
+    assert people.record.title in stranger.get(link).content.decode()
+    assert people.record.title in stranger.post(link).content.decode()
+    for answer in (stranger.get(link), stranger.post(link)):
+        shown = answer.content.decode()
+        assert answer.status_code == 200
+        assert people.record.title not in shown
+        assert str(people.ana_contact) not in shown
+        assert "not followed by this link any more" in shown
+
+
 @pytest.mark.parametrize("token", ["x", "a" * 200, "%00", "AQEH" + "A" * 22])
 def test_a_link_that_is_none_of_ours_is_not_found(people: Cast, stranger: Client, token: str) -> None:
     answer = stranger.post(f"/u/{token}")

@@ -78,7 +78,7 @@ def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None
 
 
 def _print_row(row: Sequence[str], widths: Sequence[int], *, is_last_wrapped: bool) -> None:
-    """One line, what does not fit is cut; a sentence in the last column goes on below, so that it is whole."""
+    """One line, what does not fit is cut; a sentence in the last column goes on below, whole."""
     pieces = textwrap.wrap(row[-1], widths[-1]) if is_last_wrapped else [row[-1]]
     print(_GAP.join(map(_cut, (*row[:-1], pieces[0]), widths)).rstrip())
     for piece in pieces[1:]:

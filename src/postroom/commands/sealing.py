@@ -23,7 +23,7 @@ class SecretKeyShape:
     """A key and how many secrets it seals.
 
     `number` None stands for secrets that no key opens: they have to be entered anew. `may_be_removed`: it is
-    not the newest and seals nothing; the addresses in mail of its time are still signed with it, though.
+    not the newest and seals nothing; addresses and links in mail of its time are still signed with it, though.
     """
 
     number: int | None
@@ -130,8 +130,9 @@ def _words(shape: SecretKeyShape) -> str:
         return "It seals and signs."
     if shape.may_be_removed:
         return (
-            "It seals nothing any more. Its line may go; without it bounces of mail from its time (90 days) "
-            "and answers to such mail are no longer recognised by their address."
+            "It seals nothing any more, but it signed what is in mail of its time: return paths (good for "
+            "90 days), links to files (for mail.attachment.link_days), reply addresses and unfollow links "
+            "(for ever). Without its line none of them works; keep it while they should."
         )
     return f"Still needed. `{line_for('secret reseal')}` seals these with the newest key."
 

@@ -55,11 +55,9 @@ def one_click(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def _answer(request: HttpRequest, found: LinkedFollow) -> HttpResponse:
+    """Whoever follows no more, and whoever has their old mail, learns nothing new of the record by it."""
     is_done = request.method == "POST"
     if is_done:
         unfollow_by_link(found)
-    return render(
-        request,
-        "postroom/one_click.html",
-        {"record": found.record, "contact": found.contact, "is_done": is_done or not found.is_following},
-    )
+    shown = {"title": found.record.title, "contact": found.contact} if found.is_following else {}
+    return render(request, "postroom/one_click.html", {**shown, "is_done": is_done or not found.is_following})
