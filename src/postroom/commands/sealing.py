@@ -23,7 +23,7 @@ class SecretKeyShape:
     """A key and how many secrets it seals.
 
     `number` None stands for secrets that no key opens: they have to be entered anew. `may_be_removed`: it is
-    not the newest and seals nothing; addresses and links in mail of its time are still signed with it, though.
+    not the newest and seals nothing; addresses and links in mail of its time are still signed with it.
     """
 
     number: int | None
