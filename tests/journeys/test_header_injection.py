@@ -223,7 +223,7 @@ NOT_IN_MAIL = {
         ScheduledMessage.text ScheduledMessage.named ScheduledMessage.files
     """,
     "never said in a mail": """
-        Installation.capture_allowed Workspace.capture_allowed LimitRequest.reason
+        Installation.capture_allowed Workspace.capture_allowed LimitRequest.reason LimitRequest.answer
         SystemParameter.key SystemParameter.value ApiKey.name IdempotentRequest.key
         IdempotentRequest.body Subtype.name Alias.model Alias.defaults Event.detail
         ScheduledMessage.failure_text Email.failure_text ReceivedEmail.peer ReceivedEmail.helo

@@ -57,7 +57,7 @@ def _numbers_of(people: Cast) -> dict[str, dict[str, int]]:
         subtype_key="discussions",
         post_at=timezone.now() + timedelta(days=1),
     )
-    names = ("scheduled", "move_scheduled", "post_scheduled", "cancel_scheduled", "undo")
+    names = ("scheduled", "move_scheduled", "post_scheduled", "cancel_scheduled", "undo", "discard_scheduled")
     ids |= {name: {"pk": later.pk} for name in names}
     ids |= {name: {"pk": message.pk} for name in ("move_emails", "send_emails_now", "call_off_emails")}
     dkim = signing_keys.make(people.domain, DkimKey.Algorithm.ED25519, by=people.olga)
@@ -65,7 +65,8 @@ def _numbers_of(people: Cast) -> dict[str, dict[str, int]]:
     ids |= dict.fromkeys(("activate_dkim", "revoke_dkim"), signing)
     server = server_at(people, 25)
     ids |= {
-        name: {"pk": server.pk} for name in ("server", "test_server", "archive_server", "unarchive_server")
+        name: {"pk": server.pk}
+        for name in ("server", "test_server", "archive_server", "unarchive_server", "remove_server")
     }
     return ids | {name: {"pk": people.domain.pk} for name in ("domain", "check_domain", "make_dkim")}
 

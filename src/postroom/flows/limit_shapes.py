@@ -17,7 +17,7 @@ from postroom.workspaces.models import LimitRequest, Member, Workspace
 
 @dataclass(frozen=True, slots=True)
 class LimitRequestShape:
-    """Somebody asked for a higher limit. `state`: open, granted or declined; `answer`: the operator's line."""
+    """Somebody asked for a higher limit. `state`: open, granted, declined; `answer`: the operator's line."""
 
     id: str
     workspace: str
