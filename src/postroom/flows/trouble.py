@@ -8,19 +8,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Q
 
 from postroom import engine
 from postroom.diagnostics.events import EventKind, note
-from postroom.flows import writing_back
+from postroom.flows import notices, writing_back
 from postroom.flows.draining import Drain
 from postroom.outgoing import claiming, expiring, holds, oauth_tokens, relays
 from postroom.outgoing.models import MailServer
 from postroom.outgoing.retry import hold_seconds, throttled_seconds
 from postroom.outgoing.stand_ins import Change
 from postroom.wire.characters import shortened
+from postroom.workspaces.models import Member, Role
 
 log = logging.getLogger("postroom.sending")
 NO_SERVER_SECONDS = 300.0
+TOLD_AT_FAILURE = 6  # in a row, some eight minutes after the first: by then it is no hiccup
+SERVER_DOWN = "server_down"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ def leave_alone(server: MailServer, trouble: Trouble) -> datetime | None:
     if trouble.because == holds.SERVER_UNREACHABLE:
         oauth_tokens.forget(server.pk)
         _expire(server, now)
+        if server.failure_count + 1 == TOLD_AT_FAILURE:
+            _tell_of(server)
     _wake(change.via for change in held.changes)
     return until if _is_missed(server) else None
 
@@ -96,6 +102,19 @@ def _seconds(because: str, count: int) -> float:
     if because in (holds.NO_SERVER, holds.SERVER_ARCHIVED):
         return NO_SERVER_SECONDS
     return throttled_seconds(count) if because == holds.THROTTLED else hold_seconds(count)
+
+
+def _tell_of(server: MailServer) -> None:
+    """Tell who can do something about a server that mail waits for: once for each time it is down."""
+    workspace_ids = {lane.workspace_id for lane in claiming.waiting(server.pk)[1]}
+    if not workspace_ids:
+        return  # another one stands in, or nobody misses it
+    if server.is_shared:
+        concerned = Member.objects.filter(role=Role.OPERATOR)
+    else:
+        admins = Q(role__in=[Role.OPERATOR, Role.ADMIN]) | Q(pk=server.owner_id)
+        concerned = Member.objects.filter(admins, workspace_id__in=workspace_ids)
+    notices.tell_members(concerned.filter(is_active=True, user__is_active=True), SERVER_DOWN)
 
 
 def _expire(server: MailServer, now: datetime) -> None:

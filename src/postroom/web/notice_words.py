@@ -23,6 +23,7 @@ WORDS: Mapping[str, tuple[str | Promise, str]] = {
         _("A DKIM key cannot be read any more, so mail leaves without its signature."),
         "domains",
     ),
+    "server_down": (_("An outgoing server cannot be reached, and emails wait for it."), "servers"),
     "limit_asked": (_("A workspace asks for a higher daily limit."), "operator_workspaces"),
     "limit_declined": (_("The higher daily limit you asked for was declined; it stays as it is."), "limit"),
 }
