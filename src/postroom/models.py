@@ -13,9 +13,10 @@ from postroom.conversations.models import (
     ScheduledMessage,
     Subtype,
 )
-from postroom.diagnostics.models import Event
+from postroom.diagnostics.models import Counter, Event, Sample
 from postroom.incoming.models import ReceivedEmail, SpooledMail
 from postroom.outgoing.models import Allowance, Attempt, Email, Lane, MailServer, Rendition, Tally
+from postroom.schedule.models import ScheduledAction, Trigger
 from postroom.workspaces.models import (
     ApiKey,
     DkimKey,
@@ -24,6 +25,7 @@ from postroom.workspaces.models import (
     LimitRequest,
     MailDomain,
     Member,
+    Station,
     SystemParameter,
     Workspace,
 )
@@ -36,6 +38,7 @@ __all__ = [
     "Attachment",
     "Attempt",
     "Contact",
+    "Counter",
     "DkimKey",
     "Email",
     "Event",
@@ -53,10 +56,14 @@ __all__ = [
     "ReceivedEmail",
     "Record",
     "Rendition",
+    "Sample",
+    "ScheduledAction",
     "ScheduledMessage",
     "SpooledMail",
+    "Station",
     "Subtype",
     "SystemParameter",
     "Tally",
+    "Trigger",
     "Workspace",
 ]

@@ -36,3 +36,37 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return self.kind
+
+
+class Counter(models.Model):
+    """A count of the whole installation that only grows, over all its stations and restarts.
+
+    `series` is the metric's name and labels as Prometheus writes them, `value` what was counted.
+    """
+
+    classified = Classified(kept=Kept.INSTALLATION, plain=("id", "series", "value"))
+    series = models.CharField(max_length=250, unique=True)
+    value = models.FloatField(db_default=0.0, default=0.0)
+
+    def __str__(self) -> str:
+        return f"{self.series} {self.value:g}"
+
+
+class Sample(models.Model):
+    """What was measured or counted in one piece of time, for the charts.
+
+    `at` is when the piece begins; `name` and `label` say what, `value` how much.
+    """
+
+    classified = Classified(kept=Kept.LIMITED, plain=("id", "at", "name", "label", "value"))
+    at = models.DateTimeField()
+    name = models.CharField(max_length=40)
+    label = models.CharField(max_length=100, blank=True, default="")
+    value = models.FloatField(default=0.0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["name", "label", "at"], name="sample_once")]
+        indexes = [models.Index(fields=["at"], name="sample_at")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.label} {self.value:g}"

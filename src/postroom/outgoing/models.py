@@ -133,13 +133,15 @@ class Lane(models.Model):
     `message` sets a mailing's Emails apart from the rest, so that its turn, its pause and its end are one
     row too. `via` is the server that stands in while `server` is down (None: none does).
     `has_foreign_from`: mail was put here whose From only its own server lets us use, on no domain of ours.
+    `released_until`: only what is due until then may leave, the rest waits for its scheduled action (None: all
+    may leave when it is due). `slow_told_at`: people were told that it is slow, and it still is.
     """
 
     classified = Classified(
         kept=Kept.WITH_WORKSPACE,
         plain=(
             "id", "workspace", "stream", "server", "via", "message", "held_until", "held_because",
-            "is_paused", "has_foreign_from",
+            "is_paused", "has_foreign_from", "released_until", "slow_told_at",
         ),
     )  # fmt: skip
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="lanes")
@@ -151,6 +153,8 @@ class Lane(models.Model):
     held_because = models.CharField(max_length=40, blank=True, db_default="")
     is_paused = models.BooleanField(db_default=False, default=False)
     has_foreign_from = models.BooleanField(db_default=False, default=False)
+    released_until = models.DateTimeField(null=True)
+    slow_told_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [

@@ -55,6 +55,37 @@ class Installation(models.Model):
         return self.instance
 
 
+class Station(models.Model):
+    """One running part of the installation: all of it, or its pages, its front door or its engine alone.
+
+    It notes every few seconds that it is there; one that has not been seen for a while is gone.
+    """
+
+    class Role(models.TextChoices):
+        """What it does; the names are those of the commands that start it."""
+
+        UP = "up", _("Everything")
+        WEB = "web", _("Pages and API")
+        SMTP = "smtp", _("Incoming mail")
+        WORKER = "worker", _("Engine")
+
+    classified = Classified(
+        kept=Kept.INSTALLATION,
+        plain=("id", "name", "role", "host", "pid", "version", "is_draining", "started_at", "seen_at"),
+    )
+    name = models.CharField(max_length=32, unique=True)
+    role = models.CharField(max_length=6, choices=Role.choices)
+    host = models.CharField(max_length=120)
+    pid = models.PositiveIntegerField()
+    version = models.CharField(max_length=40, blank=True, default="")
+    is_draining = models.BooleanField(default=False)
+    started_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.host}:{self.pid}"
+
+
 class Plan(models.TextChoices):
     """What a workspace is, as far as it decides its daily limit; the figures are in `workspaces.plans`."""
 
@@ -69,14 +100,14 @@ class Workspace(models.Model):
     """A tenant: its records, conversations, addresses and limits. Nothing crosses its wall.
 
     `daily_limit` is what an operator set; None means that of the plan. `features` names, separated by commas,
-    what an operator counts as in use there (email_marketing, marketing_automation).
+    what an operator counts as in use there (email_marketing, marketing_automation). `time_zone` is an IANA name.
     """
 
     classified = Classified(
         kept=Kept.WITH_WORKSPACE,
         plain=(
             "id", "slug", "name", "is_capturing", "capture_mode", "plan", "daily_limit", "features",
-            "created_at",
+            "time_zone", "created_at",
         ),
         personal=("capture_to", "capture_allowed"),
     )  # fmt: skip
@@ -93,6 +124,7 @@ class Workspace(models.Model):
     plan = models.CharField(max_length=12, choices=Plan.choices, default=Plan.PAID)
     daily_limit = models.PositiveIntegerField(null=True, blank=True)
     features = models.CharField(max_length=200, blank=True, default="")
+    time_zone = models.CharField(max_length=64, default="UTC", db_default="UTC")
     created_at = models.DateTimeField(db_default=Now())
 
     def __str__(self) -> str:
