@@ -133,8 +133,8 @@ class Lane(models.Model):
     `message` sets a mailing's Emails apart from the rest, so that its turn, its pause and its end are one
     row too. `via` is the server that stands in while `server` is down (None: none does).
     `has_foreign_from`: mail was put here whose From only its own server lets us use, on no domain of ours.
-    `released_until`: only what is due until then may leave, the rest waits for its scheduled action (None: all
-    may leave when it is due). `slow_told_at`: people were told that it is slow, and it still is.
+    `released_until`: only what is due until then may leave, the rest waits for its scheduled action (None:
+    all may leave when it is due). `slow_told_at`: people were told that it is slow, and it still is.
     """
 
     classified = Classified(

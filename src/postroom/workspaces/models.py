@@ -100,7 +100,8 @@ class Workspace(models.Model):
     """A tenant: its records, conversations, addresses and limits. Nothing crosses its wall.
 
     `daily_limit` is what an operator set; None means that of the plan. `features` names, separated by commas,
-    what an operator counts as in use there (email_marketing, marketing_automation). `time_zone` is an IANA name.
+    what an operator counts as in use there (email_marketing, marketing_automation). `time_zone` is an IANA
+    name.
     """
 
     classified = Classified(
