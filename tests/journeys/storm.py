@@ -147,13 +147,14 @@ class Target:
 
 @dataclass
 class Machine:
-    """One `postroom up` on a data folder and ports of its own."""
+    """One `postroom up`, or another role, on a data folder and ports of its own."""
 
     folder: Path
     settings: dict[str, str]
     run: subprocess.Popen[str] | None = None
     starts: int = 0
     env: dict[str, str] = field(default_factory=dict)
+    role: str = "up"
 
     def __post_init__(self) -> None:
         kept = {n: text for n, text in os.environ.items() if not n.startswith(("POSTROOM_", "DJANGO_"))}
@@ -179,7 +180,12 @@ class Machine:
         self.starts += 1
         with self.log.open("w") as said:
             self.run = subprocess.Popen(
-                [*POSTROOM, "up"], env=self.env, stdin=subprocess.DEVNULL, stdout=said, stderr=said, text=True
+                [*POSTROOM, self.role],
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                text=True,
             )
         if is_awaited:
             self.wait()
