@@ -54,6 +54,36 @@ def test_the_installation_is_captured_by_operators_only(admin: Program, operator
     assert body(operator.put("/capture", wanted))["installation"] is True
 
 
+def test_the_workspace_is_renamed_and_moved_to_another_clock(admin: Program) -> None:
+    shown = body(admin.ask("patch", "/workspace", {"time_zone": "europe/madrid"}))
+    assert (shown["slug"], shown["name"], shown["time_zone"]) == ("demo", "Demo Company", "Europe/Madrid")
+    assert body(admin.ask("patch", "/workspace", {"name": "Lamps"}))["time_zone"] == "Europe/Madrid"
+    assert body(admin.get("/workspace"))["name"] == "Lamps"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code"),
+    [
+        ({"name": "Lamps", "time_zone": "Europe/Nowhere"}, "refused"),
+        ({"name": "x" * 121}, "malformed"),
+        ({"name": ""}, "malformed"),
+        ({"slug": "mine"}, "malformed"),
+    ],
+)
+def test_a_workspace_that_cannot_be_changed_so_stays(
+    admin: Program, wanted: dict[str, str], code: str
+) -> None:
+    assert body(admin.ask("patch", "/workspace", wanted), 422)["code"] == code
+    workspace = Workspace.objects.get()
+    assert (workspace.name, workspace.time_zone) == ("Demo Company", "UTC")
+
+
+def test_a_member_sees_no_settings_of_the_workspace(people: Cast) -> None:
+    program = program_in(people)
+    assert body(program.get("/workspace"), 404)["code"] == "not_found"
+    assert body(program.ask("patch", "/workspace", {"name": "Mine"}), 404)["code"] == "not_found"
+
+
 def test_parameters_are_set_all_or_none(admin: Program) -> None:
     shown = body(admin.put("/parameters", {"values": {KEY: "10"}}))["data"]
     [undo] = [each for each in shown if each["key"] == KEY]

@@ -13,6 +13,7 @@ from postroom.incoming.models import ReceivedEmail, ReceivedState
 from postroom.outgoing.models import Email, Lane, State
 from postroom.workspaces.models import ApiKey, Member, SystemParameter, Workspace
 from tests.commands.conftest import Postroom
+from tests.commands.test_shapes import fits
 from tests.people import Cast, cast
 
 pytestmark = pytest.mark.django_db
@@ -63,6 +64,33 @@ def test_a_workspace_that_cannot_be_made_says_why(
     assert (ran.exit_code, ran.out) == (code, "")
     assert words in ran.err
     assert Workspace.objects.count() == 1
+
+
+def test_a_workspace_gets_another_name_and_another_clock(postroom: Postroom, people: Cast) -> None:
+    ran = postroom("workspace", "set", "--name", "Lamps", "--time-zone", "europe/bucharest")
+    assert ran.out == "demo is called Lamps and lives by the clock of Europe/Bucharest.\n"
+    shown = postroom("workspace", "set", "--time-zone", "UTC", "--json")
+    assert fits(shown, "workspace set")
+    assert (shown.json["name"], shown.json["time_zone"]) == ("Lamps", "UTC")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((), 2, "--name or --time-zone"),
+        (("--name", "Lamps", "--time-zone", "Bucharest"), 1, "Europe/Bucharest"),
+        (("--name", "x" * 121), 1, "at most 120"),
+        (("--name", "Lamps", "--workspace", "none"), 2, "demo"),
+    ],
+)
+def test_a_workspace_that_cannot_be_set_so_says_why_and_stays(
+    postroom: Postroom, people: Cast, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    ran = postroom("workspace", "set", *arguments)
+    assert (ran.exit_code, ran.out) == (code, "")
+    assert words in ran.err
+    workspace = Workspace.objects.get()
+    assert (workspace.name, workspace.time_zone) == ("Demo Company", "UTC")
 
 
 def test_with_several_workspaces_one_has_to_be_named(postroom: Postroom, people: Cast) -> None:

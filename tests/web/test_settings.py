@@ -8,6 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from postroom.conversations.models import Alias
+from postroom.diagnostics.models import Event
 from postroom.workspaces import installation
 from postroom.workspaces.models import Installation, MailDomain, Member, SystemParameter
 from tests.people import Cast
@@ -17,8 +18,29 @@ KEY = "mail.retry.deadline_hours"
 
 def test_the_workspace_is_renamed(people: Cast, as_olga: Client) -> None:
     """Everybody sees the new name."""
-    as_olga.post("/settings", {"name": "Lamps & Co"})
+    as_olga.post("/settings", {"name": "Lamps & Co", "time_zone": "UTC"})
     assert "Lamps &amp; Co" in as_olga.get("/").content.decode()
+
+
+def test_the_workspace_lives_by_another_clock(people: Cast, as_olga: Client) -> None:
+    """However the zone is capitalised; who changed it is noted."""
+    as_olga.post("/settings", {"name": "Demo", "time_zone": "europe/bucharest"})
+    people.workspace.refresh_from_db()
+    assert people.workspace.time_zone == "Europe/Bucharest"
+    event = Event.objects.get(kind="workspace.time_zone")
+    assert (event.member, event.detail) == (people.olga, {"before": "UTC", "after": "Europe/Bucharest"})
+    assert 'value="Europe/Bucharest"' in as_olga.get("/settings").content.decode()
+
+
+def test_a_zone_that_there_is_not_is_refused_with_those_written_nearly_so(
+    people: Cast, as_olga: Client
+) -> None:
+    """And the name beside it stays, too."""
+    answer = as_olga.post("/settings", {"name": "Lamps", "time_zone": "Bucharest"})
+    assert answer.status_code == 422
+    assert "Write one like Europe/Bucharest" in answer.content.decode()
+    people.workspace.refresh_from_db()
+    assert (people.workspace.name, people.workspace.time_zone) == ("Demo Company", "UTC")
 
 
 def test_a_domain_is_added_and_made_the_one_mail_goes_out_from(people: Cast, as_olga: Client) -> None:

@@ -1,4 +1,4 @@
-"""/capture and /parameters: what administrators set for a workspace, and operators for all of them."""
+"""/workspace, /capture, /parameters: what administrators set for a workspace, operators for all of them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,18 @@ from postroom.api.shapes import Asked
 from postroom.flows import arranging, capture
 from postroom.flows.capture_shapes import CaptureShape, shape_of_capture
 from postroom.flows.parameter_shapes import ParameterShape, shapes_of_parameters
+from postroom.flows.shapes import WorkspaceShape
+from postroom.flows.showing import shape_of_workspace
 from postroom.workspaces.models import Member, Workspace
 
 router = Router(tags=["settings"])
+
+
+class WorkspaceToChange(Asked):
+    """What is changed of the workspace; what is left out stays."""
+
+    name: str = Field("", min_length=1, max_length=120)
+    time_zone: str = Field("", min_length=1, max_length=64, description="An IANA name: Europe/Bucharest.")
 
 
 class CaptureToPut(Asked):
@@ -45,6 +54,25 @@ class ParameterList:
     """All parameters of the workspace."""
 
     data: list[ParameterShape]
+
+
+@router.get("/workspace", response={200: WorkspaceShape, **READ_PROBLEMS})
+def get_workspace(request: HttpRequest) -> WorkspaceShape:
+    """The workspace of the key. Only for keys that act as an administrator."""
+    return shape_of_workspace(_workspace_of(_admin_of(request)))
+
+
+@router.patch("/workspace", response={200: WorkspaceShape, **READ_PROBLEMS})
+def change_workspace(request: HttpRequest, payload: WorkspaceToChange) -> WorkspaceShape:
+    """Change its name or its time zone. Only for keys that act as an administrator."""
+    by = _admin_of(request)
+    here = _workspace_of(by)
+    with transaction.atomic():
+        if payload.name:
+            arranging.rename(here, payload.name, by=by)
+        if payload.time_zone:
+            arranging.set_time_zone(here, payload.time_zone, by=by)
+    return shape_of_workspace(here)
 
 
 @router.get("/capture", response={200: CaptureShape, **READ_PROBLEMS})

@@ -44,6 +44,7 @@ def _shapes() -> dict[str, Any]:
     return {
         "workspace create": workspaces.FoundedShape,
         "workspace list": list[shapes.WorkspaceShape],
+        "workspace set": shapes.WorkspaceShape,
         "user list": list[shapes.MemberShape],
         "user invite": users.LinkShape,
         "user reset-link": users.LinkShape,

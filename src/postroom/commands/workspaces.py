@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from postroom.commands.output import AsJson, print_list, print_one
+from postroom.commands.output import AsJson, InWorkspace, print_list, print_one
 
-app = typer.Typer(help="Workspaces: make one, list them.", no_args_is_help=True)
+app = typer.Typer(help="Workspaces: make one, list them, set name and time zone.", no_args_is_help=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,39 @@ def list_workspaces(as_json: AsJson = False) -> None:
     from postroom.workspaces.models import Workspace
 
     shapes = [shape_of_workspace(workspace) for workspace in Workspace.objects.order_by("pk")]
-    print_list(shapes, ("slug", "name", "mail_domains", "is_capturing"), as_json=as_json)
+    print_list(shapes, ("slug", "name", "mail_domains", "time_zone", "is_capturing"), as_json=as_json)
+
+
+@app.command("set", epilog="Example: postroom workspace set --time-zone Europe/Bucharest")
+def set_workspace(
+    name: Annotated[str, typer.Option(help="What people call it from now on.")] = "",
+    time_zone: Annotated[
+        str, typer.Option(metavar="ZONE", help="By whose clock it lives: an IANA name.")
+    ] = "",
+    workspace: InWorkspace = "",
+    as_json: AsJson = False,
+) -> None:
+    """Change the name or the time zone of a workspace. Scheduled actions keep their hour in that zone."""
+    from postroom.commands.failures import wrong_use
+    from postroom.commands.opening import member_acting, open_installation, workspace_of
+
+    if not name.strip() and not time_zone.strip():
+        raise wrong_use("Say what to change: --name or --time-zone.")
+    open_installation()
+    from django.db import transaction
+
+    from postroom.flows import arranging
+    from postroom.flows.showing import shape_of_workspace
+
+    here = workspace_of(workspace)
+    by = member_acting(here)
+    with transaction.atomic():
+        if name.strip():
+            arranging.rename(here, name.strip(), by=by)
+        if time_zone.strip():
+            arranging.set_time_zone(here, time_zone, by=by)
+    sentence = f"{here.slug} is called {here.name} and lives by the clock of {here.time_zone}."
+    print_one(shape_of_workspace(here), sentence, as_json=as_json)
 
 
 def _first_line(path: Path) -> str:

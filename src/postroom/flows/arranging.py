@@ -14,16 +14,38 @@ from postroom.wire.address import AddressError, normalise
 from postroom.workspaces import parameters
 from postroom.workspaces.models import MailDomain, Member, Workspace
 from postroom.workspaces.refusals import RequestRefused
+from postroom.workspaces.time_zones import known_zone
 from postroom.workspaces.walls import refuse_strangers
+
+NAME_LENGTH = 120  # as much as the column takes
 
 
 def rename(workspace: Workspace, name: str, *, by: Member) -> None:
-    """Give the workspace another name; its address stays."""
+    """Give the workspace another name; its address stays. Raises RequestRefused for one that is too long."""
     _refuse_unless_admin(by, workspace.pk)
+    if len(name) > NAME_LENGTH:
+        words = _("A name has at most %(length)d letters. Choose a shorter one.")
+        raise RequestRefused(words % {"length": NAME_LENGTH})
     workspace.name = name
     with transaction.atomic():
         workspace.save(update_fields=["name"])
         events.note("workspace.renamed", workspace=workspace, member=by, name=name)
+
+
+def set_time_zone(workspace: Workspace, name: str, *, by: Member) -> None:
+    """Let the workspace live by another clock: its scheduled actions keep their hour in this zone.
+
+    A run that is due already stays at its moment; the hour that it has in the new zone is kept from then on.
+    Raises RequestRefused for what is no zone, naming those that are written nearly so.
+    """
+    _refuse_unless_admin(by, workspace.pk)
+    zone = known_zone(name)
+    if zone == workspace.time_zone:
+        return
+    before, workspace.time_zone = workspace.time_zone, zone
+    with transaction.atomic():
+        workspace.save(update_fields=["time_zone"])
+        events.note("workspace.time_zone", workspace=workspace, member=by, before=before, after=zone)
 
 
 def put_domain(domain: MailDomain, *, by: Member) -> MailDomain:

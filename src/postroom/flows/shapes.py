@@ -184,13 +184,14 @@ class ReceivedShape:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceShape:
-    """A workspace."""
+    """A workspace; `time_zone` is the IANA name of the zone by whose clock it lives."""
 
     slug: str
     name: str
     mail_domains: list[str]
     is_capturing: bool
     created_at: datetime
+    time_zone: str
 
 
 @dataclass(frozen=True, slots=True)

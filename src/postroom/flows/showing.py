@@ -230,7 +230,12 @@ def shape_of_workspace(workspace: Workspace) -> WorkspaceShape:
     """A workspace."""
     domains = [domain.domain for domain in workspace.mail_domains.order_by("-is_default", "domain")]
     return WorkspaceShape(
-        workspace.slug, workspace.name, domains, workspace.is_capturing, workspace.created_at
+        slug=workspace.slug,
+        name=workspace.name,
+        mail_domains=domains,
+        is_capturing=workspace.is_capturing,
+        created_at=workspace.created_at,
+        time_zone=workspace.time_zone,
     )
 
 

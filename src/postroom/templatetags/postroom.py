@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -21,6 +22,7 @@ from postroom.web import notice_words
 from postroom.web.links import link_addresses
 from postroom.web.pictures import with_pictures
 from postroom.web.quotes import fold_quotes
+from postroom.workspaces.time_zones import zone_names
 
 register = template.Library()
 
@@ -66,6 +68,12 @@ def _length(minutes: int) -> str:
         return ngettext("%(count)d min", "%(count)d min", minutes) % {"count": minutes}
     hours = round(minutes / 60)
     return ngettext("%(count)d h", "%(count)d h", hours) % {"count": hours}
+
+
+@register.simple_tag
+def zones() -> Sequence[str]:
+    """The names of all time zones, to choose from."""
+    return zone_names()
 
 
 @register.filter

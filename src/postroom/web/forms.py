@@ -18,6 +18,8 @@ from postroom.conversations.models.records import Alias, Stream
 from postroom.wire.address import AddressError, Mailbox, normalise, parse_mailboxes
 from postroom.workspaces import parameters
 from postroom.workspaces.models import CaptureMode, Channel, MailDomain, Member, Role
+from postroom.workspaces.refusals import RequestRefused
+from postroom.workspaces.time_zones import known_zone
 
 if TYPE_CHECKING:
     _OfDomain = forms.ModelForm[MailDomain]
@@ -186,10 +188,33 @@ class FollowerForm(forms.Form):
     name = forms.CharField(label=gettext_lazy("Name"), required=False, max_length=200)
 
 
+class ZoneField(forms.CharField):
+    """A time zone by its IANA name; empty only where the field is not required.
+
+    Its page includes `postroom/_zones.html`, which offers all of them.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=64, **options)
+        self.widget.attrs |= {"list": "zones", "autocomplete": "off", "spellcheck": "false"}
+
+    def clean(self, value: Any) -> str:
+        """The name as the IANA database spells it."""
+        text = super().clean(value)
+        try:
+            return known_zone(text) if text else ""
+        except RequestRefused as refusal:
+            raise forms.ValidationError(str(refusal)) from refusal
+
+
 class WorkspaceForm(forms.Form):
     """The workspace's own settings."""
 
     name = forms.CharField(label=gettext_lazy("Name"), max_length=120)
+    time_zone = ZoneField(
+        label=gettext_lazy("Time zone"),
+        help_text=gettext_lazy("Scheduled actions keep their hour of the clock in it, in summer and winter."),
+    )
 
 
 class DomainForm(_OfDomain):

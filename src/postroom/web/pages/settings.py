@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import messages
+from django.db import transaction
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -22,14 +23,17 @@ _page = require_http_methods(["GET", "HEAD", "POST"])
 @_page
 @for_admins
 def workspace(request: MemberRequest) -> HttpResponse:
-    """The workspace's name."""
+    """The workspace's name and its time zone."""
     mine = request.member.workspace
-    form = WorkspaceForm(request.POST or None, initial={"name": mine.name})
+    form = WorkspaceForm(request.POST or None, initial={"name": mine.name, "time_zone": mine.time_zone})
     if form.is_valid():
-        arranging.rename(mine, form.cleaned_data["name"], by=request.member)
+        with transaction.atomic():
+            arranging.rename(mine, form.cleaned_data["name"], by=request.member)
+            arranging.set_time_zone(mine, form.cleaned_data["time_zone"], by=request.member)
         messages.success(request, _("Saved."))
         return redirect("settings")
-    return render(request, "postroom/settings/workspace.html", {"form": form})
+    status = 422 if form.errors else 200
+    return render(request, "postroom/settings/workspace.html", {"form": form}, status=status)
 
 
 @_page
