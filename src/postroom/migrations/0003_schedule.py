@@ -119,6 +119,7 @@ class Migration(migrations.Migration):
                 ),
                 ("time_zone", models.CharField(blank=True, default="", max_length=64)),
                 ("next_call_at", models.DateTimeField()),
+                ("anchor_at", models.DateTimeField(null=True)),
                 ("priority", models.PositiveSmallIntegerField(default=5)),
                 ("lease", models.CharField(blank=True, default="", max_length=32)),
                 ("leased_until", models.DateTimeField(null=True)),

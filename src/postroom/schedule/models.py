@@ -24,8 +24,10 @@ class ScheduledActionQuerySet(models.QuerySet["ScheduledAction"]):
 class ScheduledAction(models.Model):
     """Something a workspace has done for it again and again; `key` names what (`schedule.catalogue`).
 
-    `next_call_at` keeps its wall-clock hour in `time_zone` (an IANA name; empty: the workspace's). `priority`
-    is lower for what runs first. A run in hand has a `lease` until `leased_until` and began at `began_at`.
+    `next_call_at` keeps its wall-clock hour in `time_zone` (an IANA name; empty: the workspace's). It is
+    counted from `anchor_at`, the first call that somebody set (None: from itself), so that neither a short
+    month nor an hour that the clocks skip moves the calls after it. `priority` is lower for what runs first.
+    A run in hand has a `lease` until `leased_until` and began at `began_at`.
     `is_unfinished`: the last run stopped at a safe point with work left, and it goes on after the others.
     `timeout_count` counts runs in a row that never came back, `failure_count` those that failed, since
     `failing_since`; `deactivated_at` is when that switched the action off (None: it did not).
@@ -52,7 +54,7 @@ class ScheduledAction(models.Model):
         kept=Kept.WITH_WORKSPACE,
         plain=(
             "id", "workspace", "key", "is_active", "interval", "unit", "time_zone", "next_call_at",
-            "priority", "lease", "leased_until", "began_at", "is_unfinished", "timeout_count",
+            "anchor_at", "priority", "lease", "leased_until", "began_at", "is_unfinished", "timeout_count",
             "failure_count", "failing_since", "deactivated_at", "last_run_at", "last_seconds",
             "last_result", "last_counts", "last_success_at",
         ),
@@ -65,6 +67,7 @@ class ScheduledAction(models.Model):
     unit = models.CharField(max_length=7, choices=Unit.choices)
     time_zone = models.CharField(max_length=64, blank=True, default="")
     next_call_at = models.DateTimeField()
+    anchor_at = models.DateTimeField(null=True)
     priority = models.PositiveSmallIntegerField(default=5)
     lease = models.CharField(max_length=32, blank=True, default="")
     leased_until = models.DateTimeField(null=True)

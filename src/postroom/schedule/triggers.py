@@ -1,0 +1,64 @@
+"""What makes an action run before its next call is due."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from postroom import engine
+from postroom.schedule.models import ScheduledAction, Trigger
+
+LANE = "actions:"
+MINUTE = timedelta(minutes=1)
+STALE_AFTER = timedelta(days=7)
+
+
+def trigger(workspace_id: int, key: str, at: datetime | None = None, *, by_hand: bool = False) -> None:
+    """Let the workspace's action run at `at` (None: now), once for however many ask for the same minute.
+
+    A time to come is rounded up to the full minute, so that the run finds what was due at it. An action that
+    is switched off ignores a trigger for now unless it was set by hand, and keeps one for later in case it
+    is on by then. Call it last in the transaction that makes the work: the row stays locked until that has
+    ended, so that the run which uses it up sees the work.
+    """
+    found = ScheduledAction.objects.filter(workspace_id=workspace_id, key=key).values_list("pk", "is_active")
+    now = timezone.now()
+    for pk, is_active in found:
+        if is_active or by_hand or (at is not None and at > now):
+            _store(pk, minute_of(at, now), by_hand=by_hand)
+
+
+def minute_of(at: datetime | None, now: datetime) -> datetime:
+    """The full minute a trigger counts for: this one for what is due, the next full one for what comes."""
+    due = now if at is None or at < now else at
+    minute = due.astimezone(UTC).replace(second=0, microsecond=0)
+    return minute if due <= now or due == minute else minute + MINUTE
+
+
+def _store(action_id: int, at: datetime, *, by_hand: bool) -> None:
+    """An update where it is there already: it locks the row, and a run that begins now waits for us."""
+    Trigger.objects.bulk_create(
+        [Trigger(action_id=action_id, at=at, is_by_hand=by_hand, created_at=timezone.now())],
+        update_conflicts=True,
+        unique_fields=["action", "at", "is_by_hand"],
+        update_fields=["created_at"],
+    )
+    transaction.on_commit(wake)
+
+
+def wake() -> None:
+    """Let whoever runs actions look now."""
+    engine.wake(LANE)
+
+
+def is_due(now: datetime) -> Q:
+    """Triggers that let their action run: those of an action that is on, and those set by hand."""
+    return Q(at__lte=now) & (Q(is_by_hand=True) | Q(action__is_active=True))
+
+
+def drop_stale(now: datetime) -> int:
+    """Drop what has been due for a week while its action was switched off. Returns how many went."""
+    return Trigger.objects.filter(at__lt=now - STALE_AFTER, action__is_active=False).delete()[0]
