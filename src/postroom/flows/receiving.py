@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from postroom import engine
+from postroom.flows import measuring
 from postroom.flows.bouncing import UNMATCHED, take_report
 from postroom.flows.filing import LANE, due, post_stored
 from postroom.incoming import log as incoming_log
@@ -79,6 +80,7 @@ def check_recipient(
         reply = reply_to_recipient(found, earlier, is_missing_often=is_missing_often)
         if reply.code >= 500:
             incoming_log.refuse_at_rcpt(caller, forward_path, reply)
+            measuring.received(ReceivedState.REFUSED)
     except Exception:  # whatever goes wrong here, the sender keeps the mail and comes back
         log.exception("Could not answer for %r", forward_path)
         return replies.TROUBLE, None
@@ -95,6 +97,7 @@ def receive(arrival: Arrival) -> Reply:
         return _receive(arrival)
     except Exception:  # whatever goes wrong here, the sender keeps the mail and comes back
         log.exception("Could not take a mail from %s", arrival.peer or arrival.source)
+        measuring.received(measuring.DEFERRED)
         return replies.TROUBLE
 
 
@@ -108,6 +111,7 @@ def _receive(arrival: Arrival) -> Reply:
             ((path, r) for path, r in found if isinstance(r, Reply)), ("", replies.NO_SUCH_ADDRESS)
         )
         incoming_log.refuse_at_rcpt(arrival.caller, path, reply)
+        measuring.received(ReceivedState.REFUSED if reply.code >= 500 else measuring.DEFERRED)
         return reply
     by_workspace = groupby(places, key=lambda p: p.workspace_id)
     answers = [_receive_in(pk, arrival, look, list(group)) for pk, group in by_workspace]
@@ -180,6 +184,7 @@ class _Receipt:
             row.record_id = taken.message.record_id if taken.message else None
             row.reply_code = taken.reply.code
             row.save()
+            _count(ReceivedState.BOUNCE)
         return taken.reply
 
     def store(self, verdict: IsReply | OpensRecord) -> Reply:
@@ -202,6 +207,7 @@ class _Receipt:
             "by_references": isinstance(verdict, IsReply) and verdict.is_by_references,
         }
         row.save()
+        _count(ReceivedState.STORED)
         transaction.on_commit(lambda: engine.wake(LANE))
 
     def revive(self, earlier: ReceivedEmail, verdict: IsReply | OpensRecord) -> Reply | None:
@@ -227,6 +233,7 @@ class _Receipt:
 
     def repeat(self, row: ReceivedEmail) -> Reply:
         incoming_log.note_ending(row, ReceivedState.DUPLICATE, "already_received", replies.ALREADY_TAKEN)
+        _count(ReceivedState.DUPLICATE)
         return replies.ALREADY_TAKEN
 
     def spool(self) -> SpooledMail:
@@ -242,9 +249,15 @@ class _Receipt:
     def refuse(self, verdict: Refused) -> Reply:
         row = self.line(verdict.addr_spec)
         incoming_log.note_ending(row, ReceivedState.REFUSED, verdict.reason, verdict.reply)
+        _count(ReceivedState.REFUSED)
         if verdict.reason == "unknown_recipient":
             _misses.add(network_of(self.arrival.peer))
         return verdict.reply
+
+
+def _count(state: ReceivedState) -> None:
+    """Once it is true: a transaction that is begun again decides again."""
+    transaction.on_commit(lambda: measuring.received(state))
 
 
 def _identities(arrival: Arrival, look: FirstLook) -> tuple[str, str | None]:
