@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import Case, DateTimeField, F, Min, Q, QuerySet, When
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from postroom.schedule import triggers
 from postroom.schedule.models import ScheduledAction, Trigger
@@ -20,7 +21,7 @@ LEASE = timedelta(seconds=60)
 LOST_ARE_A_FAILURE = 3
 FAILURES_BEFORE_OFF = 5
 FAILING_BEFORE_OFF = timedelta(days=7)
-NEVER_CAME_BACK = "It was begun three times in a row and never came back."
+NEVER_CAME_BACK = gettext_noop("It was begun three times in a row and never came back.")
 Result = ScheduledAction.Result
 
 
@@ -61,42 +62,61 @@ def due(keys: Collection[str], now: datetime) -> QuerySet[ScheduledAction]:
     return ready.order_by("is_unfinished", "failure_count", waited, "priority", "pk")
 
 
+def clock() -> datetime:
+    """The database's clock, by which all machines agree on whose lease is over."""
+    if connection.vendor != "postgresql":
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        at: datetime = cursor.fetchone()[0]
+        return at
+
+
 def take(lease: str, keys: Collection[str], now: datetime | None = None) -> Taken | None:
     """Take the next due action in hand for `LEASE`; None if nothing is due, or others have it.
 
     Only one of all takers of all machines gets it. Its due triggers are used up: this run is the one they
     asked for. `keys` are those that the taker can do; `now` None is the present.
     """
-    now = now or timezone.now()
-    with transaction.atomic():
-        action = _lock(due(keys, now)).select_related("workspace").first()
-        if action is None:
-            return None
-        cause = _cause(action, now)
-        action.triggers.filter(at__lte=now).delete()
-        action.lease, action.began_at, action.last_counts = lease, now, {}
-        action.leased_until, action.is_unfinished = now + LEASE, False
-        action.save(update_fields=["lease", "began_at", "last_counts", "leased_until", "is_unfinished"])
-    return Taken(action, cause)
+    now = now or clock()
+    while True:
+        with transaction.atomic():
+            action = _free(due(keys, now)).select_related("workspace").first()
+            if action is None:
+                return None
+            cause = _cause(action, now)
+            if cause is not None:
+                _hold(action, lease, now)
+                return Taken(action, cause)
 
 
-def _lock(rows: QuerySet[ScheduledAction]) -> QuerySet[ScheduledAction]:
-    """Rows that nobody else holds; triggers may be added meanwhile (that is what `no_key` allows)."""
-    is_able = connection.features.has_select_for_update_skip_locked
-    return rows.select_for_update(of=("self",) if is_able else (), skip_locked=is_able, no_key=is_able)
+def _free(rows: QuerySet[ScheduledAction]) -> QuerySet[ScheduledAction]:
+    """Rows that nobody else has locked; triggers may be added meanwhile (that is what `no_key` allows)."""
+    return rows.select_for_update(of=("self",), skip_locked=True, no_key=True)
 
 
-def _cause(action: ScheduledAction, now: datetime) -> Cause:
-    if action.triggers.filter(at__lte=now, is_by_hand=True).exists():
+def _cause(action: ScheduledAction, now: datetime) -> Cause | None:
+    """Why a locked row is due; None if another taker was through with it between our look and our lock."""
+    used_up = list(Trigger.objects.filter(triggers.is_due(now), action=action).values_list("is_by_hand"))
+    if (True,) in used_up:
         return Cause.HAND
+    if action.is_unfinished:
+        return Cause.UNFINISHED
     if action.is_active and action.next_call_at <= now:
         return Cause.TIME
-    return Cause.UNFINISHED if action.is_unfinished else Cause.TRIGGER
+    return Cause.TRIGGER if used_up else None
+
+
+def _hold(action: ScheduledAction, lease: str, now: datetime) -> None:
+    action.triggers.filter(at__lte=now).delete()
+    action.lease, action.began_at, action.last_counts = lease, now, {}
+    action.leased_until, action.is_unfinished = now + LEASE, False
+    action.save(update_fields=["lease", "began_at", "last_counts", "leased_until", "is_unfinished"])
 
 
 def renew(action_id: int, lease: str, counts: Mapping[str, int], now: datetime | None = None) -> bool:
     """Keep it in hand for another `LEASE` and note how far it is; False if it is ours no more."""
-    now = now or timezone.now()
+    now = now or clock()
     mine = ScheduledAction.objects.filter(pk=action_id, lease=lease)
     return bool(mine.update(leased_until=now + LEASE, last_counts=dict(counts)))
 
@@ -106,23 +126,18 @@ def finish(
 ) -> ScheduledAction | None:
     """Write down how the run ended and when the next one is due; None if it was ours no more.
 
-    Then another run has begun, or counts this one as lost, and nothing is changed. A failure that switches
-    the action off sets `deactivated_at` to `now` on the row that is returned.
+    Then this one counts as lost, another may have begun, and nothing is changed. A failure that switches the
+    action off sets `deactivated_at` to `now` on the row that is returned.
     """
-    now = now or timezone.now()
+    now = now or clock()
     with transaction.atomic():
         mine = ScheduledAction.objects.filter(pk=action_id, lease=lease).select_related("workspace")
-        action = _lock_or_wait(mine).first()
+        action = mine.select_for_update(of=("self",), no_key=True).first()
         if action is None:
             return None
         _end(action, outcome, now)
         action.save()
     return action
-
-
-def _lock_or_wait(rows: QuerySet[ScheduledAction]) -> QuerySet[ScheduledAction]:
-    is_able = connection.features.has_select_for_update_of
-    return rows.select_for_update(of=("self",) if is_able else (), no_key=is_able)
 
 
 def _end(action: ScheduledAction, outcome: Outcome, now: datetime) -> None:
@@ -160,10 +175,10 @@ def recover(*, is_alone: bool, now: datetime | None = None) -> list[ScheduledAct
     on after the others, since nobody knows how far it came. The third in a row that had not come anywhere
     is a failure: whatever kills its worker is left alone until its next time.
     """
-    now = now or timezone.now()
+    now = now or clock()
     with transaction.atomic():
         leased = ScheduledAction.objects.exclude(lease="").select_related("workspace")
-        lost = list(_lock(leased if is_alone else leased.filter(leased_until__lte=now)).order_by("pk"))
+        lost = list(_free(leased if is_alone else leased.filter(leased_until__lte=now)).order_by("pk"))
         for action in lost:
             _lose(action, now)
             action.save()
@@ -175,6 +190,7 @@ def _lose(action: ScheduledAction, now: datetime) -> None:
     lost_count = 0 if has_come_somewhere else action.timeout_count + 1
     if lost_count >= LOST_ARE_A_FAILURE:
         _end(action, Outcome(Result.FAILED, action.last_counts, NEVER_CAME_BACK), now)
+        action.last_seconds = None
         return
     action.lease, action.leased_until = "", None
     action.last_run_at, action.last_seconds, action.last_result = action.began_at, None, Result.LOST
@@ -194,10 +210,9 @@ def next_at(keys: Collection[str]) -> datetime | None:
 
 def is_waiting(action: ScheduledAction, now: datetime | None = None) -> bool:
     """Is it to run as soon as those before it are done?"""
-    return due([action.key], now or timezone.now()).filter(pk=action.pk).exists()
+    return due([action.key], now or clock()).filter(pk=action.pk).exists()
 
 
 def has_lost(now: datetime | None = None) -> bool:
     """Is there an action in the hands of a worker that is gone?"""
-    over: dict[str, Any] = {"leased_until__lte": now or timezone.now()}
-    return ScheduledAction.objects.exclude(lease="").filter(**over).exists()
+    return ScheduledAction.objects.exclude(lease="").filter(leased_until__lte=now or clock()).exists()
