@@ -12,6 +12,7 @@ from postroom.conversations.models import (
     Record,
     ScheduledMessage,
     Subtype,
+    UnusedFile,
 )
 from postroom.diagnostics.models import Counter, Event, Sample
 from postroom.incoming.models import ReceivedEmail, SpooledMail
@@ -65,5 +66,6 @@ __all__ = [
     "SystemParameter",
     "Tally",
     "Trigger",
+    "UnusedFile",
     "Workspace",
 ]

@@ -34,6 +34,7 @@ class SpooledMail(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["id"], condition=Q(octets__isnull=False), name="spooled_in_table"),
+            models.Index(fields=["workspace", "digest"], name="spooled_by_digest"),
         ]
 
     def __str__(self) -> str:

@@ -29,51 +29,6 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
-            name="Station",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("name", models.CharField(max_length=32, unique=True)),
-                (
-                    "role",
-                    models.CharField(
-                        choices=[
-                            ("up", "Everything"),
-                            ("web", "Pages and API"),
-                            ("smtp", "Incoming mail"),
-                            ("worker", "Engine"),
-                        ],
-                        max_length=6,
-                    ),
-                ),
-                ("host", models.CharField(max_length=120)),
-                ("pid", models.PositiveIntegerField()),
-                ("version", models.CharField(blank=True, default="", max_length=40)),
-                ("is_draining", models.BooleanField(default=False)),
-                ("started_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ("seen_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-            ],
-        ),
-        migrations.AddField(
-            model_name="lane",
-            name="released_until",
-            field=models.DateTimeField(null=True),
-        ),
-        migrations.AddField(
-            model_name="lane",
-            name="slow_told_at",
-            field=models.DateTimeField(null=True),
-        ),
-        migrations.AddField(
-            model_name="workspace",
-            name="time_zone",
-            field=models.CharField(db_default="UTC", default="UTC", max_length=64),
-        ),
-        migrations.CreateModel(
             name="Sample",
             fields=[
                 (
@@ -87,10 +42,6 @@ class Migration(migrations.Migration):
                 ("label", models.CharField(blank=True, default="", max_length=100)),
                 ("value", models.FloatField(default=0.0)),
             ],
-            options={
-                "indexes": [models.Index(fields=["at"], name="sample_at")],
-                "constraints": [models.UniqueConstraint(fields=("name", "label", "at"), name="sample_once")],
-            },
         ),
         migrations.CreateModel(
             name="ScheduledAction",
@@ -148,14 +99,37 @@ class Migration(migrations.Migration):
                 ("last_counts", models.JSONField(default=dict)),
                 ("last_error", models.TextField(blank=True, default="")),
                 ("last_success_at", models.DateTimeField(null=True)),
+                ("positions", models.JSONField(default=dict)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Station",
+            fields=[
                 (
-                    "workspace",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="scheduled_actions",
-                        to="postroom.workspace",
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
+                ("name", models.CharField(max_length=32, unique=True)),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("up", "Everything"),
+                            ("web", "Pages and API"),
+                            ("smtp", "Incoming mail"),
+                            ("worker", "Engine"),
+                        ],
+                        max_length=6,
+                    ),
+                ),
+                ("host", models.CharField(max_length=120)),
+                ("pid", models.PositiveIntegerField()),
+                ("version", models.CharField(blank=True, default="", max_length=40)),
+                ("is_draining", models.BooleanField(default=False)),
+                ("started_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("seen_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
         ),
         migrations.CreateModel(
@@ -170,15 +144,82 @@ class Migration(migrations.Migration):
                 ("at", models.DateTimeField()),
                 ("is_by_hand", models.BooleanField(default=False)),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+        ),
+        migrations.CreateModel(
+            name="UnusedFile",
+            fields=[
                 (
-                    "action",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="triggers",
-                        to="postroom.scheduledaction",
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
+                ("name", models.CharField(max_length=200, unique=True)),
+                ("noted_at", models.DateTimeField()),
             ],
+        ),
+        migrations.AddField(
+            model_name="lane",
+            name="released_until",
+            field=models.DateTimeField(null=True),
+        ),
+        migrations.AddField(
+            model_name="lane",
+            name="slow_told_at",
+            field=models.DateTimeField(null=True),
+        ),
+        migrations.AddField(
+            model_name="workspace",
+            name="time_zone",
+            field=models.CharField(db_default="UTC", default="UTC", max_length=64),
+        ),
+        migrations.AddIndex(
+            model_name="attachment",
+            index=models.Index(fields=["workspace", "digest"], name="attachment_by_digest"),
+        ),
+        migrations.AddIndex(
+            model_name="rendition",
+            index=models.Index(
+                condition=models.Q(("layout", "secret")), fields=["id"], name="rendition_secret"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="spooledmail",
+            index=models.Index(fields=["workspace", "digest"], name="spooled_by_digest"),
+        ),
+        migrations.AddIndex(
+            model_name="sample",
+            index=models.Index(fields=["at"], name="sample_at"),
+        ),
+        migrations.AddConstraint(
+            model_name="sample",
+            constraint=models.UniqueConstraint(fields=("name", "label", "at"), name="sample_once"),
+        ),
+        migrations.AddField(
+            model_name="scheduledaction",
+            name="workspace",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="scheduled_actions",
+                to="postroom.workspace",
+            ),
+        ),
+        migrations.AddField(
+            model_name="trigger",
+            name="action",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="triggers",
+                to="postroom.scheduledaction",
+            ),
+        ),
+        migrations.AddField(
+            model_name="unusedfile",
+            name="workspace",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="postroom.workspace"
+            ),
         ),
         migrations.AddIndex(
             model_name="scheduledaction",

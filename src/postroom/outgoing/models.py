@@ -171,13 +171,14 @@ class Lane(models.Model):
 class Rendition(models.Model):
     """Octets as they go over the wire, with placeholders: one per language and layout of a message.
 
-    `octets` is a `wire.compose.Template`: a bytes %-format. Written by posting; never changed.
+    `octets` is a `wire.compose.Template`: a bytes %-format. Written by posting; never changed, but emptied by
+    Auto-Vacuum once everything is Sent and nothing can be sent again.
     `from_addr_spec` is its header From. `reverse_path` is the whole reverse-path if it may not be a signed
     one, else `return_domain` is the mail domain of the signed one (empty: the workspace's default domain).
     """
 
     classified = Classified(
-        kept=Kept.UNTIL_REFERENCED_NO_MORE,
+        kept=Kept.WITH_MESSAGE,
         plain=("id", "workspace", "message", "language", "layout", "digest", "size", "created_at"),
         content=("octets",),
         personal=("reverse_path", "from_addr_spec", "return_domain"),
@@ -198,6 +199,7 @@ class Rendition(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["message", "language", "layout"], name="rendition_once")
         ]
+        indexes = [models.Index(fields=["id"], condition=Q(layout="secret"), name="rendition_secret")]
 
     def __str__(self) -> str:
         return f"{self.message_id} {self.language} {self.layout}"

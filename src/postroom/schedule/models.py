@@ -30,7 +30,8 @@ class ScheduledAction(models.Model):
     A run in hand has a `lease` until `leased_until` and began at `began_at`.
     `is_unfinished`: the last run stopped at a safe point with work left, and it goes on after the others.
     `timeout_count` counts runs in a row that never came back, `failure_count` those that failed, since
-    `failing_since`; `deactivated_at` is when that switched the action off (None: it did not).
+    `failing_since`; `deactivated_at` is when that switched the action off (None: it did not). `positions` is
+    where work that goes through a large table goes on, by names of its own.
     """
 
     class Unit(models.TextChoices):
@@ -56,7 +57,7 @@ class ScheduledAction(models.Model):
             "id", "workspace", "key", "is_active", "interval", "unit", "time_zone", "next_call_at",
             "anchor_at", "priority", "lease", "leased_until", "began_at", "is_unfinished", "timeout_count",
             "failure_count", "failing_since", "deactivated_at", "last_run_at", "last_seconds",
-            "last_result", "last_counts", "last_success_at",
+            "last_result", "last_counts", "last_success_at", "positions",
         ),
         content=("last_error",),
     )  # fmt: skip
@@ -83,6 +84,7 @@ class ScheduledAction(models.Model):
     last_counts = models.JSONField(default=dict)
     last_error = models.TextField(blank=True, default="")
     last_success_at = models.DateTimeField(null=True)
+    positions = models.JSONField(default=dict)
 
     objects: ClassVar[ScheduledActionQuerySet] = ScheduledActionQuerySet.as_manager()  # type: ignore[assignment]
 

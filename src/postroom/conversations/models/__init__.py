@@ -1,7 +1,13 @@
 """The tables of what is said."""
 
 from postroom.conversations.models.addresses import Address, Contact
-from postroom.conversations.models.messages import Attachment, Message, MessageIdAlias, Notification
+from postroom.conversations.models.messages import (
+    Attachment,
+    Message,
+    MessageIdAlias,
+    Notification,
+    UnusedFile,
+)
 from postroom.conversations.models.records import Alias, Follower, Record, Subtype
 from postroom.conversations.models.scheduled import ScheduledMessage
 
@@ -17,4 +23,5 @@ __all__ = [
     "Record",
     "ScheduledMessage",
     "Subtype",
+    "UnusedFile",
 ]

@@ -121,6 +121,9 @@ class Attachment(models.Model):
     digest = models.CharField(max_length=64)
     content_id = models.CharField(max_length=255, blank=True)
 
+    class Meta:
+        indexes = [models.Index(fields=["workspace", "digest"], name="attachment_by_digest")]
+
     def __str__(self) -> str:
         return self.name
 
@@ -128,6 +131,21 @@ class Attachment(models.Model):
     def storage_name(self) -> str:
         """Where its octets lie in the storage."""
         return f"{self.workspace_id}/{self.digest[:2]}/{self.digest}"
+
+
+class UnusedFile(models.Model):
+    """A file in the storage that nothing referred to at `noted_at`.
+
+    It is removed if that is still so a day later; whoever stores the same octets takes the note away first.
+    """
+
+    classified = Classified(kept=Kept.LIMITED, plain=("id", "workspace", "name", "noted_at"))
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="+")
+    name = models.CharField(max_length=200, unique=True)
+    noted_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Notification(models.Model):
