@@ -5,6 +5,8 @@ POSTROOM_TEST_POSTGRES names as a URL); without it they run on SQLite.
 """
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """A worker for each of two cores; the journeys need the machine for themselves, one after the other."""
     is_journey = "journey" in config.option.markexpr and "not journey" not in config.option.markexpr
     return 0 if is_journey else min(2, os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """The database of the tests; wake-ups leave by a connection of their own, which ends before it does."""
+    yield
+    if "postroom.engine.fleet" in sys.modules:
+        sys.modules["postroom.engine.fleet"].ringer.hush()
 
 
 @pytest.fixture

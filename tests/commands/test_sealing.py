@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from postroom.engine.embedded import Engine
+from postroom.engine.bells import FolderBell
 from postroom.outgoing.models import MailServer
 from postroom.workspaces import key_ring
 from postroom_server import config as configuration
@@ -75,10 +76,10 @@ def test_a_rotation_says_what_other_machines_need(postroom: Postroom) -> None:
 @pytest.fixture
 def running() -> Iterator[None]:
     """An engine on the data folder."""
-    engine = Engine(CONFIG.data, ())
-    engine.claim_folder()
+    bell = FolderBell(CONFIG.data)
+    bell.claim()
     yield
-    engine._unlock()
+    asyncio.run(bell.close())
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ _SAID_AS_THEY_ARE = {
     "postroom_server.config.ConfigError": WRONG_USE,
     "postroom.workspaces.refusals.RequestRefused": 1,
     "postroom.workspaces.installation.KeysDoNotFit": 1,
-    "postroom.engine.embedded.EngineTaken": 1,
+    "postroom.engine.bells.EngineTaken": 1,
     "postroom.wire.address.AddressError": WRONG_USE,
 }
 

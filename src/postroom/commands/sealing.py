@@ -93,12 +93,13 @@ def reseal(as_json: AsJson = False) -> None:
 
 
 def _reseal(config: Config, *, is_new: bool, as_json: bool) -> None:
-    from postroom.engine import embedded
+    from postroom.engine import bells
     from postroom.flows import resealing
+    from postroom.workspaces import stations
     from postroom_server import keys
 
     read = keys.load_or_make(config)
-    if embedded.is_taken(config.data):
+    if bells.is_taken(config.data) or stations.present():
         keys.refuse_if_unknown_to_engine(config, read)
     known = keys.sealing_keys(read)
     done = resealing.reseal(known)

@@ -96,7 +96,7 @@ def _claim_folder(config: Config) -> Engine:
     from postroom_server import folder
 
     engine = Engine(folder.prepare(config), ())
-    engine.claim_folder()
+    engine.claim()
     return engine
 
 

@@ -1,29 +1,21 @@
-"""The engine inside the one process of `postroom up`: asyncio, and nothing of its own to persist."""
+"""The engine inside a process: asyncio, and nothing of its own to persist. Its bell joins it to others."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
-import os
-import socket
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 from postroom.engine import waking
+from postroom.engine.bells import Bell, FolderBell
 from postroom.engine.lanes import LaneKind
 
 log = logging.getLogger("postroom.engine")
-LOCK_NAME = "engine.lock"
 LONGEST_DELAY_SECONDS = 300.0
 SHORTEST_DELAY_SECONDS = 0.01
-
-
-class EngineTaken(Exception):
-    """Another engine runs on this data folder; the message names the remedy."""
 
 
 class _Lane:
@@ -50,8 +42,9 @@ class _Lane:
 class Engine:
     """Runs every woken lane once at a time; wake-ups of a running lane become one more drain.
 
-    `folder` is the data folder: its file lock keeps a second engine away. An exception in one lane is
-    logged and delays that lane alone (`first_delay_seconds`, doubled each time, five minutes at most).
+    `bell` brings wake-ups of other processes and takes ours to them; without one the engine is alone on the
+    data folder `folder`. An exception in one lane is logged and delays that lane alone
+    (`first_delay_seconds`, doubled each time, five minutes at most).
     """
 
     def __init__(
@@ -59,32 +52,31 @@ class Engine:
         folder: Path,
         kinds: Sequence[LaneKind],
         *,
+        bell: Bell | None = None,
         tick_seconds: float = 60.0,
         first_delay_seconds: float = 1.0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.folder = folder
+        self.bell = bell or FolderBell(folder)
         self.kinds = tuple(kinds)
         self.tick_seconds = tick_seconds
         self.first_delay_seconds = first_delay_seconds
         self.clock = clock
         self.is_stopping = False
         self._lanes: dict[str, _Lane] = {}
-        self._lock_file: IO[str] | None = None
-        self._ear: socket.socket | None = None
         self._ticker: asyncio.Task[None] | None = None
+        self._look_now = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop
 
-    def claim_folder(self) -> None:
-        """Take the data folder's lock; twice is harmless. Raises EngineTaken if another engine has it."""
-        if self._lock_file is None:
-            self._lock_file = _locked(self.folder / LOCK_NAME)
+    def claim(self) -> None:
+        """Make sure that an engine may run here; twice is harmless. Raises EngineTaken."""
+        self.bell.claim()
 
     async def start(self) -> None:
-        """Take the folder, listen for wake-ups, wake what is due. Raises EngineTaken."""
-        self.claim_folder()
+        """Listen for wake-ups, wake what is due. Raises EngineTaken."""
+        self.claim()
         self._loop = asyncio.get_running_loop()
-        self._listen()
+        await self.bell.listen(self._wake, self._look_now.set)
         waking.become_running(self)
         self._ticker = self._loop.create_task(self._tick_forever())
 
@@ -102,13 +94,18 @@ class Engine:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         waking.become_running(None)
-        self._deafen()
-        self._unlock()
+        await self.bell.close()
 
     def wake(self, name: str) -> None:
-        """Let a lane be drained soon; safe from every thread. Unknown names are ignored."""
+        """Let a lane be drained soon, here and elsewhere; from any thread. Unknown names are ignored."""
         with contextlib.suppress(RuntimeError):  # the loop has ended: the next engine finds what is due
             self._loop.call_soon_threadsafe(self._wake, name)
+        self.bell.ring(name)
+
+    def look(self) -> None:
+        """Ask now what is due, not only at the next tick; safe from every thread."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._look_now.set)
 
     async def next_wake(self, name: str, seconds: float) -> bool:
         """Wait inside a drain for the lane's next wake-up and use it up; False after `seconds`."""
@@ -164,9 +161,11 @@ class Engine:
 
     async def _tick_forever(self) -> None:
         while True:
+            self._look_now.clear()
             for kind in self.kinds:
                 await self._tick(kind)
-            await asyncio.sleep(self.tick_seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look_now.wait(), self.tick_seconds)
 
     async def _tick(self, kind: LaneKind) -> None:
         try:
@@ -181,57 +180,3 @@ class Engine:
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
-
-    # Wake-ups from other processes.
-
-    def _listen(self) -> None:
-        path = waking.socket_path(self.folder)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # left by an engine that was killed; the lock says that it is gone
-        self._ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._ear.setblocking(False)
-        self._ear.bind(path)
-        os.chmod(path, 0o600)
-        self._loop.add_reader(self._ear.fileno(), self._hear)
-
-    def _hear(self) -> None:
-        assert self._ear is not None
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                self._wake(self._ear.recv(200).decode("utf-8", "replace"))
-
-    def _deafen(self) -> None:
-        if self._ear is not None:
-            self._loop.remove_reader(self._ear.fileno())
-            self._ear.close()
-            self._ear = None
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(waking.socket_path(self.folder))
-
-    def _unlock(self) -> None:
-        if self._lock_file is not None:
-            self._lock_file.close()
-            self._lock_file = None
-
-
-def is_taken(folder: Path) -> bool:
-    """Does an engine run on this data folder?"""
-    try:
-        _locked(folder / LOCK_NAME).close()
-    except EngineTaken:
-        return True
-    return False
-
-
-def _locked(path: Path) -> IO[str]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise EngineTaken(
-            f"Postroom already runs on the data folder {path.parent}. Stop it first, or, to run on several "
-            "processes or machines, move to PostgreSQL: set DATABASE_URL=postgresql://user:password@host/name."
-        ) from None
-    return file

@@ -1,18 +1,15 @@
-"""`wake` from anywhere: the engine in this process, or the one that runs on the same data folder."""
+"""`wake` from anywhere: the engine in this process, and those of other processes."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import socket
-import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 from django.conf import settings
 
-SOCKET_NAME = "engine.sock"
-LONGEST_SOCKET_PATH = 100  # sun_path holds 104 octets on some systems, 108 on Linux
+from postroom.engine.bells import Bell, FolderBell
 
 
 class Running(Protocol):
@@ -28,7 +25,7 @@ _running: Running | None = None
 
 
 def wake(lane: str) -> None:
-    """Let the lane be drained soon. Cheap and safe from every thread; for `transaction.on_commit`.
+    """Let the lane be drained soon, here and by the others. Cheap, safe from every thread; for on_commit.
 
     Without an engine nothing happens: what is due stays due, and the next engine finds it.
     """
@@ -36,7 +33,7 @@ def wake(lane: str) -> None:
     if engine is not None:
         engine.wake(lane)
     else:
-        _send(socket_path(settings.POSTROOM_DATA), lane)
+        bell_of_settings().ring(lane)
 
 
 def is_stopping() -> bool:
@@ -61,21 +58,20 @@ def become_running(engine: Running | None) -> None:
     _running = engine
 
 
-def socket_path(folder: Path) -> str:
-    """Where the engine of a data folder listens for wake-ups of other processes.
-
-    A path too long for a socket gets a short one in the system's folder for temporary files.
-    """
-    path = str(folder / SOCKET_NAME)
-    if len(path.encode()) <= LONGEST_SOCKET_PATH:
-        return path
-    return f"{tempfile.gettempdir()}/postroom-{hashlib.sha256(path.encode()).hexdigest()[:16]}.sock"
+def bell_of_settings() -> Bell:
+    """What a process without an engine rings: the fleet's on PostgreSQL, else that of the data folder."""
+    if "postgresql" in _engine_of_database():
+        return _fleet()
+    return FolderBell(Path(settings.POSTROOM_DATA))
 
 
-def _send(path: str, lane: str) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.setblocking(False)
-        try:
-            sender.sendto(lane.encode(), path)
-        except OSError:  # no engine, or one too busy to read: its tick finds what is due
-            return
+def _engine_of_database() -> str:
+    databases = getattr(settings, "DATABASES", {})
+    return str(databases.get("default", {}).get("ENGINE", ""))
+
+
+@cache
+def _fleet() -> Bell:
+    from postroom.engine.fleet import FleetBell
+
+    return FleetBell()
