@@ -116,12 +116,14 @@ def _make_ready(engine: Engine) -> Config:
 
     config = opening.set_up_django()
     logs.write_logs(config.data / "logs", log_format=config["POSTROOM_LOG_FORMAT"])
+    from postroom.flows import acting
     from postroom.flows.lanes import lane_kinds
     from postroom.workspaces import installation
 
     _check_relay(config["RELAY_URL"])
     engine.kinds = tuple(lane_kinds())
     opening.make_tables()
+    acting.get_ready()
     say_capture(installation.recognise())
     return config
 

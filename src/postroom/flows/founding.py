@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from postroom.conversations.models import Address, Alias, Contact, Record, Subtype
 from postroom.diagnostics import events
 from postroom.flows import recording
+from postroom.schedule import planning
 from postroom.wire.address import AddressError, normalise
 from postroom.workspaces import logins
 from postroom.workspaces.models import MailDomain, Member, Role, Workspace
@@ -51,7 +52,7 @@ def found_workspace(
     password: str | None = None,
     language: str = "en",
 ) -> Founded:
-    """Make a workspace with its mail domain, subtypes, administrator and admin@ address.
+    """Make a workspace with its mail domain, subtypes, scheduled actions, administrator and admin@ address.
 
     Its plan, and by that its daily limit, is POSTROOM_DEFAULT_PLAN.
     The first administrator of an installation becomes its operator. `admin_address=None` gives the
@@ -73,6 +74,7 @@ def found_workspace(
             language=language,
         )
         _open_own_conversation(workspace, domain, member)
+        planning.ensure([workspace])
     return Founded(workspace, member, made_password)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from postroom.conversations.models import Notification
@@ -14,6 +14,12 @@ def tell_admins(workspace: Workspace, reason: str) -> int:
     """Give each administrator of a workspace a notice. Returns how many were told."""
     admins = Member.objects.active().filter(workspace=workspace, role__in=[Role.OPERATOR, Role.ADMIN])
     return tell_members(admins, reason)
+
+
+def tell_in_charge(workspace: Workspace, reason: str) -> int:
+    """Give a notice to the administrators of a workspace and to the operators of the installation."""
+    is_admin = Q(workspace=workspace, role__in=[Role.OPERATOR, Role.ADMIN])
+    return tell_members(Member.objects.active().filter(is_admin | Q(role=Role.OPERATOR)), reason)
 
 
 def tell_members(members: QuerySet[Member], reason: str) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, connections, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
@@ -23,6 +23,7 @@ from postroom.engine import LaneKind
 from postroom.flows import posting
 from postroom.flows.drafts import Draft, PostRefused
 from postroom.flows.due_times import still_to_come
+from postroom.schedule.work import Run
 from postroom.wire.address import AddressError
 from postroom.workspaces.models import Member, Role
 from postroom.workspaces.refusals import RequestRefused
@@ -35,7 +36,6 @@ TRY_AGAIN = timedelta(minutes=1)
 GIVE_UP_AFTER = timedelta(hours=1)
 SETTLED_KEPT = timedelta(days=14)
 UNDONE_KEPT = timedelta(days=7)
-STEP = 200
 State = ScheduledMessage.State
 
 
@@ -347,9 +347,19 @@ def post_due() -> list[int]:
     return stuck
 
 
-def _post_next(stuck: list[int]) -> bool:
+def post_overdue(run: Run) -> Iterator[Mapping[str, int]]:
+    """The work of the scheduled action: a safety net for what missed its own time, of one workspace."""
+    stuck: list[int] = []
+    while _post_next(stuck, _with_people().filter(workspace=run.workspace)):
+        yield {"due messages": 1}
+    if stuck:
+        yield {"of them stuck": len(stuck)}
+
+
+def _post_next(stuck: list[int], among: ScheduledMessageQuerySet | None = None) -> bool:
     with transaction.atomic():
-        rows = _with_people().waiting().filter(post_at__lte=timezone.now()).exclude(pk__in=stuck)
+        rows = _with_people() if among is None else among
+        rows = rows.waiting().filter(post_at__lte=timezone.now()).exclude(pk__in=stuck)
         locked = rows.select_for_update(of=("self",), skip_locked=True)
         row = locked.order_by("post_at", "pk").first()
         if row is not None and not _post(row):
@@ -430,9 +440,9 @@ def _wake() -> None:
     transaction.on_commit(lambda: engine.wake(LANE))
 
 
-def forget_settled() -> int:
-    """Drop what was posted or called off two weeks ago, or undone a week ago; return how many went."""
+def settled_long_ago(workspace_id: int) -> QuerySet[ScheduledMessage]:
+    """What was posted or called off two weeks ago, or undone a week ago: Auto-Vacuum drops it."""
     settled, now = ScheduledMessage.objects.exclude(state__in=(State.WAITING, State.FAILED)), timezone.now()
     is_undone = Q(state=State.CANCELLED, is_undo_window=True, post_at__lt=now - UNDONE_KEPT)
-    old = settled.filter(is_undone | Q(post_at__lt=now - SETTLED_KEPT)).order_by("pk")
-    return ScheduledMessage.objects.filter(pk__in=old.values("pk")[:STEP]).delete()[0]
+    long_ago = settled.filter(is_undone | Q(post_at__lt=now - SETTLED_KEPT))
+    return long_ago.filter(workspace_id=workspace_id)

@@ -1,0 +1,287 @@
+"""The lane on which scheduled actions run: one after another, and each once for all machines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+
+from django.db import close_old_connections, connection, connections, transaction
+from django.utils.translation import gettext as _
+
+from postroom import engine
+from postroom.diagnostics.events import EventKind, note
+from postroom.engine import LaneKind
+from postroom.flows import action_words, notices, scheduling
+from postroom.schedule import planning, running, triggers
+from postroom.schedule.catalogue import SCHEDULED_MESSAGES, SHIPPED
+from postroom.schedule.models import ScheduledAction
+from postroom.schedule.running import Outcome, Result, Taken
+from postroom.schedule.work import Run, Work
+from postroom.workspaces.models import Member, Workspace
+from postroom.workspaces.refusals import RequestRefused
+from postroom.workspaces.walls import refuse_strangers
+
+log = logging.getLogger("postroom.actions")
+LANE = triggers.LANE
+BUDGET_SECONDS = 10.0
+BEAT_SECONDS = 20.0
+LONGEST_ERROR = 300
+GIVEN_UP_NOTICE = "action_given_up"
+_CREDENTIALS = re.compile(r"//[^/\s@]*@|(?i:(password|secret|token|key)\s*[=:]\s*)\S+")
+
+#: What each action does.
+WORK: Mapping[str, Work] = {
+    SCHEDULED_MESSAGES: scheduling.post_overdue,
+}
+
+
+@dataclass(slots=True)
+class Turn:
+    """The run in hand, as the thread that does it and the beat that keeps its lease both see it."""
+
+    action_id: int
+    lease: str
+    counts: Counter[str] = field(default_factory=Counter)
+    is_ours: bool = True
+
+
+@dataclass(slots=True)
+class Hand:
+    """What a drain has in hand; None: nothing just now."""
+
+    turn: Turn | None = None
+
+
+async def drain(lane: str) -> datetime | None:
+    """Run what is due, each within its budget; return when the next one is due (None: nothing waits).
+
+    The lease of the run in hand is renewed beside it, for steps that take long.
+    """
+    hand = Hand()
+    runs = asyncio.ensure_future(asyncio.to_thread(_drain, hand))
+    while not (await asyncio.wait([runs], timeout=BEAT_SECONDS))[0]:
+        await asyncio.to_thread(_beat, hand)
+    return runs.result()
+
+
+def due() -> list[str]:
+    """The lane, if an action is due or the worker of one is gone."""
+    try:
+        now = running.clock()
+        is_due = running.due(WORK.keys(), now).exists() or running.has_lost(now)
+        return [LANE] if is_due or _is_planned() else []
+    finally:
+        connections.close_all()
+
+
+def _is_planned() -> bool:
+    """Does anything lie ahead? A drain then says when to come back, to the second and not to the tick."""
+    return running.next_at(WORK.keys()) is not None
+
+
+KIND = LaneKind(LANE, drain, due)
+
+
+def _drain(hand: Hand) -> datetime | None:
+    try:
+        recover(is_start=False)
+        run_due(hand)
+        return running.next_at(WORK.keys())
+    finally:
+        connections.close_all()
+
+
+def _beat(hand: Hand) -> None:
+    turn = hand.turn
+    try:
+        if turn is not None:
+            turn.is_ours = running.renew(turn.action_id, turn.lease, dict(turn.counts))
+    except Exception:  # a database that does not answer now may do so at the next beat, before the lease ends
+        log.exception("Could not renew the lease of a scheduled action")
+    finally:
+        connections.close_all()
+
+
+def run_due(hand: Hand | None = None) -> int:
+    """Run every action that is due, one after another; return how many runs that were.
+
+    One with work left when its budget is over comes again behind the others, until all is done.
+    """
+    hand, run_count = hand or Hand(), 0
+    while not engine.is_stopping():
+        turn = Turn(0, uuid.uuid4().hex)
+        taken = running.take(turn.lease, WORK.keys())
+        if taken is None:
+            break
+        turn.action_id, hand.turn = taken.action.pk, turn
+        _run(taken, turn)
+        hand.turn = None
+        run_count += 1
+    return run_count
+
+
+def _run(taken: Taken, turn: Turn) -> None:
+    action = taken.action
+    log.info("Action %s of %s begins (%s)", action.key, action.workspace.slug, taken.cause)
+    outcome = _outcome(action, turn)
+    close_old_connections()  # one that broke under the work is replaced before the end is written down
+    now = running.clock()
+    with transaction.atomic():
+        after = running.finish(action.pk, turn.lease, outcome, now)
+        if after is not None and after.deactivated_at == now:
+            _tell(after)
+    _log_end(action, outcome, after)
+
+
+def _log_end(action: ScheduledAction, outcome: Outcome, after: ScheduledAction | None) -> None:
+    where = (action.key, action.workspace.slug)
+    if after is None:
+        log.warning("Action %s of %s was no longer ours when it ended", *where)
+        return
+    counts = ", ".join(f"{name} {count}" for name, count in outcome.counts.items()) or "nothing to count"
+    if outcome.result == Result.FAILED:
+        log.warning("Action %s of %s failed after %.1f s: %s", *where, after.last_seconds, outcome.error)
+    else:
+        log.info("Action %s of %s %s in %.1f s: %s", *where, outcome.result, after.last_seconds, counts)
+
+
+def _outcome(action: ScheduledAction, turn: Turn) -> Outcome:
+    try:
+        is_done = _work_through(action, turn)
+    except Exception as error:  # whatever the work of one action does wrong, the others run
+        log.exception("Action %s of %s raised", action.key, action.workspace.slug)
+        return Outcome(Result.FAILED, dict(turn.counts), one_line(error))
+    return Outcome(Result.DONE if is_done else Result.UNFINISHED, dict(turn.counts))
+
+
+def _work_through(action: ScheduledAction, turn: Turn) -> bool:
+    """Go from safe point to safe point; False if it ends at one with work left."""
+    ends_at = time.monotonic() + BUDGET_SECONDS
+    run = Run(action, action.workspace, action.began_at or running.clock())
+    with closing(cast("Any", _steps(run))) as steps:
+        for counts in steps:
+            _note_progress(turn, counts)
+            if engine.is_stopping() or not turn.is_ours or time.monotonic() >= ends_at:
+                return False
+    return True
+
+
+def _steps(run: Run) -> Iterator[Mapping[str, int]]:
+    """The work as a generator, whatever iterator it is, so that it can be closed at a safe point."""
+    yield from WORK[run.action.key](run)
+
+
+def _note_progress(turn: Turn, counts: Mapping[str, int]) -> None:
+    """The first thing that was done is written down at once: a worker that dies now has come somewhere."""
+    had_come_somewhere = any(turn.counts.values())
+    turn.counts.update(counts)
+    if not had_come_somewhere and any(turn.counts.values()):
+        turn.is_ours = running.renew(turn.action_id, turn.lease, dict(turn.counts))
+
+
+def one_line(error: Exception) -> str:
+    """What an exception says, for people: one line, not long, without what opens a door."""
+    words = " ".join(f"{type(error).__name__}: {error}".split())
+    shown = _CREDENTIALS.sub(lambda found: "//…@" if found[0].startswith("//") else "…", words)
+    return shown if len(shown) <= LONGEST_ERROR else shown[: LONGEST_ERROR - 1] + "…"
+
+
+# Workers that are gone, and actions that are given up.
+
+
+def recover(*, is_start: bool = True) -> int:
+    """Give back what lost workers had in hand; return how many runs were lost.
+
+    At the start on SQLite there is no other engine, so nobody is waited for.
+    """
+    now = running.clock()
+    triggers.drop_stale(now)
+    with transaction.atomic():
+        lost = running.recover(is_alone=is_start and connection.vendor == "sqlite", now=now)
+        for action in lost:
+            log.warning("Action %s of %s never came back", action.key, action.workspace.slug)
+            if action.deactivated_at == now:
+                _tell(action)
+    return len(lost)
+
+
+def _tell(action: ScheduledAction) -> None:
+    """Failures switched it off: who administers the workspace or runs the installation must know."""
+    note(EventKind.ACTION_GIVEN_UP, workspace=action.workspace, key=action.key, error=action.last_error)
+    notices.tell_in_charge(action.workspace, GIVEN_UP_NOTICE)
+    log.error(
+        "Action %s of %s was switched off: it has failed %s times since %s",
+        action.key,
+        action.workspace.slug,
+        action.failure_count,
+        action.failing_since,
+    )
+
+
+def ensure_all() -> int:
+    """Give every workspace the actions that it lacks; return how many were made."""
+    return planning.ensure(Workspace.objects.order_by("pk"))
+
+
+def get_ready() -> None:
+    """What an engine does before it starts: every workspace has its actions, and nothing is in dead hands."""
+    ensure_all()
+    recover()
+
+
+# By hand.
+
+
+def run_now(action: ScheduledAction, by: Member) -> tuple[str, ...]:
+    """Let it run as soon as the engine comes to it, also if it is switched off; return what to be warned of.
+
+    Raises RequestRefused for who is no administrator, for an action that this version cannot do, and while
+    it runs or waits for its turn already.
+    """
+    refuse_unless_may_change(action, by)
+    with transaction.atomic():
+        rows = ScheduledAction.objects.select_for_update(no_key=True)
+        row = rows.get(pk=action.pk)
+        refuse_while_running(row)
+        if running.is_waiting(row):
+            raise RequestRefused(
+                _("It waits for its turn already and runs as soon as those before it are done.")
+            )
+        triggers.trigger(row.workspace_id, row.key, by_hand=True)
+        note(EventKind.ACTION_RUN, workspace=by.workspace, member=by, key=row.key)
+    warning = action_words.manual_warning(action.key)
+    return (warning,) if warning else ()
+
+
+def refuse_unless_may_change(action: ScheduledAction, by: Member) -> None:
+    """Raise RequestRefused unless `by` administers the action's workspace and this version can do it."""
+    refuse_strangers(by.workspace_id, [action])
+    if not by.is_admin:
+        raise RequestRefused(_("Only an administrator may run or change scheduled actions."))
+    shipped = SHIPPED.get(action.key)
+    if shipped is None:
+        raise RequestRefused(_("This version of Postroom does not know this action."))
+    if not shipped.is_available:
+        raise RequestRefused(str(shipped.needs))
+
+
+class ActionRuns(RequestRefused):
+    """It is at work, so it can be neither changed nor run; nothing was changed. A moment later it can."""
+
+
+def refuse_while_running(action: ScheduledAction) -> None:
+    """Raise ActionRuns while a worker has it in hand."""
+    if action.is_running and action.began_at is not None:
+        zone = planning.zone_of(action)
+        since = action.began_at.astimezone(zone)
+        words = _("It has been running since %(time)s (%(zone)s). Wait a moment, then try again.")
+        raise ActionRuns(words % {"time": f"{since:%H:%M:%S}", "zone": zone.key})
