@@ -7,6 +7,7 @@ import functools
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ from postroom.smtp.client import Connections
 from postroom.smtp.errors import RelayUnreachable
 from postroom.smtp.relay import Relay
 from postroom.wire.reply import Outcome
-from postroom.workspaces import installation
+from postroom.workspaces import installation, stations
 from postroom.workspaces.capture_rules import Capture
 
 FIRST_CLAIM = 100
@@ -46,8 +47,8 @@ class Drain:
 
     `next_at` is when the lanes want to be asked again, `failure` what kept the server from being reached.
     `settings` is what `server_settings.of` said before the relay was read. Twice a second a run looks whether
-    that, or capture mode, is still as it was; if not, it `is_outdated`: it gives back what has not begun and
-    ends, so that the next one goes by what holds now.
+    that, capture mode or our place among those that drain is still as it was; if not, it `is_outdated`: it
+    gives back what has not begun and ends, so that the next one goes by what holds now.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Drain:
     ) -> None:
         self.server = server
         self.settings = settings
+        self.place = stations.place()
         self.captures: dict[int, Capture] = {}
         self.linger_seconds = linger_seconds
         self.run_seconds = run_seconds
@@ -81,7 +83,7 @@ class Drain:
             slow_down=self._slow_down,
             is_unverified=not relay.verify_certificate,
         )
-        self.pools = _pools(relay, self.feed, server.connection_limit)
+        self.pools = _pools(relay, self.feed, connection_share(server, self.place))
         if server.down_because == holds.THROTTLED:
             self._begin_slowly()
         self.next_at: datetime | None = None
@@ -283,10 +285,14 @@ class Drain:
         await asyncio.shield(self.in_store(claiming.release, self.lease, left))
 
     async def _renew(self) -> None:
-        """One whose time was over meanwhile may belong to another machine: nothing more begins under it."""
+        """One whose time was over meanwhile may belong to another machine: nothing more begins under it.
+
+        A clock that stood still with its machine does not tell; that nothing is left under the lease does.
+        """
         began_at = self.loop.time()
-        self.is_outdated = self.is_outdated or began_at >= self.feed.stops_at
-        await self.in_store(claiming.renew, self.lease)
+        had_some = bool(self.feed.waiting_count)
+        is_lost = not await self.in_store(claiming.renew, self.lease) and had_some
+        self.is_outdated = self.is_outdated or is_lost or began_at >= self.feed.stops_at
         self.renewed_at = began_at
         self._trust_lease(began_at)
 
@@ -295,6 +301,8 @@ class Drain:
 
     def _has_changed(self) -> bool:
         """Runs in a thread: two small questions."""
+        if stations.place() != self.place:
+            return True
         known = dict(self.captures)
         return server_settings.of(self.server.pk) != self.settings or installation.captures_of(known) != known
 
@@ -341,18 +349,38 @@ class Drain:
         return bool(got.emails or got.failed_message_ids) and self._is_due()
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionShare:
+    """How many connections to a server are ours, and how many of these are kept for urgent mail."""
+
+    limit: int
+    kept: int
+
+
+def connection_share(server: MailServer, place: tuple[int, int]) -> ConnectionShare:
+    """Our part of a server's connections: over all stations that drain, no more than its limit.
+
+    A quarter of them, five at most, is for urgent mail, which never waits behind bulk; a station with a
+    single connection keeps none. A `limit` of 0 leaves the server to the others.
+    """
+    limit = stations.share_of(server.connection_limit, server.pk, place)
+    kept = min(server.connection_limit // 4, URGENT_CONNECTIONS)
+    return ConnectionShare(limit, max(0, min(stations.share_of(kept, server.pk, place), limit - 1)))
+
+
 def _pools(
-    relay: Relay | Account, feed: OutgoingFeed, limit: int
+    relay: Relay | Account, feed: OutgoingFeed, share: ConnectionShare
 ) -> list[Connections] | list[EspConnections]:
-    """The server's connections, a quarter of them (five at most) for urgent mail: it never waits behind bulk.
+    """Connections for everything, and those that are kept for urgent mail.
 
     Calls to an API are short and end one by one, so urgent mail waits for the next of them at most.
     """
     if isinstance(relay, Account):
-        return [EspConnections(relay, feed, feed, limit=limit)]
-    kept = min(limit // 4, URGENT_CONNECTIONS)
-    pools = [Connections(relay, feed, feed, limit=limit - kept)]
-    return [*pools, Connections(relay, feed.urgent_only(), feed, limit=kept)] if kept else pools
+        return [EspConnections(relay, feed, feed, limit=share.limit)]
+    pools = [Connections(relay, feed, feed, limit=share.limit - share.kept)]
+    if share.kept:
+        pools.append(Connections(relay, feed.urgent_only(), feed, limit=share.kept))
+    return pools
 
 
 def _is_free(task: asyncio.Task[None] | None) -> bool:

@@ -11,12 +11,13 @@ from django.db import connection, connections
 
 from postroom.engine import LaneKind
 from postroom.flows import trouble, writing_back
-from postroom.flows.draining import Drain
+from postroom.flows.draining import Drain, connection_share
 from postroom.flows.trouble import Trouble
 from postroom.outgoing import claiming, esp, holds, recovering, relays, server_settings
 from postroom.outgoing.esp import Account
 from postroom.outgoing.models import MailServer
 from postroom.smtp.relay import Relay
+from postroom.workspaces import stations
 from postroom.workspaces.sealed import SealBroken
 
 PREFIX = "server:"
@@ -35,6 +36,8 @@ async def drain(lane: str) -> datetime | None:
     if found is None:
         return None
     settings, server = found
+    if not connection_share(server, stations.place()).limit:
+        return None  # when our place changes, the engine looks again
     if server.down_until is not None and server.down_until > writing_back.clock():
         return await asyncio.to_thread(_in_thread, trouble.stay_away, server)
     relay = await asyncio.to_thread(_in_thread, _relay_of, server)

@@ -163,9 +163,10 @@ def release(lease: str, emails: Sequence[Claimed], *, is_shown: bool = False) ->
         allowances.give_back(email.place for email in emails if email.email_id in ids)
 
 
-def renew(lease: str) -> None:
-    """Let a lease last as long as if everything under it had been claimed just now."""
-    Email.objects.filter(lease=lease).exclude(lease="").update(leased_until=database_time() + _LEASE)
+def renew(lease: str) -> int:
+    """Let a lease last as if everything under it had been claimed just now; return how many that is."""
+    ours = Email.objects.filter(lease=lease).exclude(lease="")
+    return ours.update(leased_until=database_time() + _LEASE)
 
 
 def lease_seconds() -> float:
