@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 from django.utils import timezone
@@ -130,7 +130,7 @@ def _set_clock(row: ScheduledAction, time_zone: str | None) -> None:
 def _set_next_call(row: ScheduledAction, at: datetime | None) -> None:
     if at is None:
         return
-    now = timezone.now()
+    at, now = at.astimezone(UTC), timezone.now()
     if at < now - timedelta(minutes=1):
         raise RequestRefused(_("That time has passed. Choose one that lies ahead."))
     if at > now + FARTHEST:

@@ -29,18 +29,20 @@ def next_call(previous: datetime, now: datetime, interval: int, unit: str, zone:
     Give the same `previous` again and again (an action's `anchor_at`), and neither a gap nor a short month
     moves the calls after it: 31 January, 28 February, 31 March.
     """
+    # In UTC first: Python compares and subtracts two times of one zone as their walls show them.
+    previous, now = previous.astimezone(UTC), now.astimezone(UTC)
     if unit in _LENGTHS:
         return _by_length(previous, now, interval * _LENGTHS[Unit(unit)])
     wall = previous.astimezone(zone).replace(tzinfo=None)
     if previous > now:
-        return previous.astimezone(UTC)
+        return previous
     calls = (first_moment(day, zone) for day in _days(wall, now.astimezone(zone), interval, unit))
     return next(call for call in calls if call > now)
 
 
 def _by_length(previous: datetime, now: datetime, length: timedelta) -> datetime:
     steps = max(0, (now - previous) // length + 1)
-    return (previous + steps * length).astimezone(UTC)
+    return previous + steps * length
 
 
 def _days(wall: datetime, now: datetime, interval: int, unit: str) -> Iterator[datetime]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.utils import timezone
@@ -84,6 +84,6 @@ def call_after(action: ScheduledAction, began_at: datetime) -> datetime:
     Counted from the beginning of the run: what fell due while it ran is not known to be done by it.
     """
     if action.next_call_at > began_at:
-        return action.next_call_at.astimezone(UTC)
+        return action.next_call_at
     anchor = action.anchor_at or action.next_call_at
     return next_call(anchor, began_at, action.interval, action.unit, zone_of(action))
