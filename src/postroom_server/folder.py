@@ -13,9 +13,15 @@ _WRITTEN = (
     "instance",
     "logs",
     "logs/postroom.log",
+    "logs/.rotation",
+    "logs/.tidying",
     "storage",
 )
 _DATABASE = ("postroom.sqlite3", "postroom.sqlite3-wal", "postroom.sqlite3-shm")
+#: A restore works in here; as long as it is there the restore has not come to its end.
+RESTORING = ".restoring"
+#: Beside a SQLite file: what was in it lives on elsewhere (the file says where).
+MOVED = "-moved"
 _FOR_OTHERS = 0o077
 _REMEDY = "or name another folder with POSTROOM_DATA"
 
@@ -37,11 +43,39 @@ def prepare(config: Config) -> Path:
         raise FolderUnusable(
             f"The data folder {folder} cannot be made ({error.strerror}). Make it for this user, {_REMEDY}."
         ) from error
+    _refuse_if_half_restored(folder)
+    _refuse_if_moved(config)
     for path in (folder, *(folder / name for name in _WRITTEN)):
         _check_writable(path)
     if (folder / "secret.key").exists():  # otherwise it may be a folder that is shared on purpose
         _close_to_others(folder)
     return folder
+
+
+def sqlite_file(config: Config) -> Path | None:
+    """Where the SQLite database lies; None if DATABASE_URL names another database."""
+    scheme, _, place = config["DATABASE_URL"].partition(":///")
+    if not scheme:
+        return config.data / "postroom.sqlite3"
+    return Path(place.partition("?")[0]) if scheme.startswith("sqlite") and place else None
+
+
+def _refuse_if_half_restored(folder: Path) -> None:
+    if (folder / RESTORING).exists():
+        raise FolderUnusable(
+            f"A restore into {folder} has not come to its end, so nothing is started here. If it does not "
+            "run any more, run `postroom restore` once more; it begins anew."
+        )
+
+
+def _refuse_if_moved(config: Config) -> None:
+    database = sqlite_file(config)
+    mark = Path(f"{database}{MOVED}")
+    if database is not None and mark.exists():
+        raise FolderUnusable(
+            f"{mark.read_text('utf-8').strip()} Set DATABASE_URL to it. To go back to what was here at that "
+            f"moment, remove {mark}; never run both."
+        )
 
 
 def is_untouched(config: Config) -> bool:

@@ -36,6 +36,7 @@ _SAID_AS_THEY_ARE = {
     "postroom.workspaces.refusals.RequestRefused": 1,
     "postroom.workspaces.installation.KeysDoNotFit": 1,
     "postroom.engine.bells.EngineTaken": 1,
+    "postroom_server.store.refusals.StoreRefused": 1,
     "postroom.wire.address.AddressError": WRONG_USE,
 }
 

@@ -1,0 +1,110 @@
+"""Puts the rows and files of a backup where there are none, and makes sure that they know they are a copy."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import IO
+
+from postroom.workspaces.installation import COPY
+from postroom_server.store import archive, databases, rows
+from postroom_server.store.archive import STORAGE
+from postroom_server.store.databases import Database
+from postroom_server.store.manifest import END, Head, Manifest
+from postroom_server.store.progress import Progress
+from postroom_server.store.refusals import StoreRefused
+from postroom_server.store.tables import Table, by_name
+
+#: What Django writes itself into tables that are otherwise empty.
+_MADE_BY_DJANGO = ("auth_permission", "django_content_type")
+RESTORED = "restored"
+
+
+def refuse_unless_empty(database: Database, migrations: dict[str, list[str]]) -> None:
+    """Raise StoreRefused unless a database holds nothing, or the tables of these migrations with no row."""
+    names = database.table_names()
+    if not names:
+        return
+    kept = [name for name in names if name not in (*_MADE_BY_DJANGO, "django_migrations")]
+    full = [name for name in kept if database.number(f'SELECT COUNT(*) FROM "{name}"')]
+    if full or databases.migrations_of(database) != migrations:
+        raise StoreRefused(
+            f"The database is not empty (look at its table {(full or names)[0]}), and nothing is "
+            "overwritten. Name an empty one."
+        )
+
+
+def load(
+    database: Database, path: Path, place: Path, head: Head, manifest: Manifest, *, progress: Progress
+) -> None:
+    """Write rows and files of a verified backup, hold them against its manifest, and mark them as a copy.
+
+    The caller commits. Raises StoreRefused if what was written is not what the backup says.
+    """
+    clear_made_by_django(database)
+    progress.begin("Rows", manifest.row_count)
+    known = by_name(head.tables)
+    with archive.members(path) as found:
+        for name, file in found:
+            if name == END:
+                break
+            if name.startswith(STORAGE):
+                _put_file(place / name, file)
+            elif of_table := archive.table_of(name):
+                progress.advance(_put_rows(database, known, of_table, file))
+    progress.begin("Reading it again", manifest.row_count)
+    for table in head.tables:
+        content = manifest.contents[table.name]
+        if table.is_numbered:
+            database.number_from(table, content.last_number)
+        refuse_if_different(database, table, content.count, content.digest)
+        progress.advance(content.count)
+    refuse_broken(database)
+    mark_as_copy(database, known)
+
+
+def clear_made_by_django(database: Database) -> None:
+    """Make room for the same rows with the numbers that others know them by."""
+    for name in _MADE_BY_DJANGO:
+        database.say(f'DELETE FROM "{name}"')
+
+
+def _put_rows(database: Database, known: dict[str, Table], name: str, file: IO[bytes]) -> int:
+    if name not in known:
+        raise StoreRefused(f"The backup has rows of {name} and does not say what that is. Take another one.")
+    octets = file.read()
+    database.write(known[name], rows.of_lines(octets))
+    return octets.count(b"\n")
+
+
+def _put_file(path: Path, file: IO[bytes]) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.open("wb") as new:
+        shutil.copyfileobj(file, new)
+
+
+def refuse_if_different(database: Database, table: Table, count: int, digest: str) -> None:
+    """Read a table again. Raises StoreRefused unless it has these rows."""
+    found = rows.digest_of(database.rows(table))
+    if (found.count, found.text) != (count, digest):
+        raise StoreRefused(
+            f"{table.name} came out with {found.count} rows instead of {count}, or with others. "
+            "Nothing was kept; that is a defect of Postroom, please report it."
+        )
+
+
+def refuse_broken(database: Database) -> None:
+    """Raise StoreRefused if a row names another that is not there."""
+    if broken := database.broken_references():
+        raise StoreRefused(f"What was written does not hold together: {broken[0]}. Nothing was kept.")
+
+
+def mark_as_copy(database: Database, known: dict[str, Table]) -> None:
+    """Let the next start begin in capture mode, also where POSTROOM_INSTANCE_ID is that of the original."""
+    table = known["postroom_installation"]
+    has_mode = any(column.name == "capture_mode" for column in table.columns)
+    mode = ", capture_mode = 'all'" if has_mode else ""
+    database.say(
+        f"UPDATE {table.name} SET instance = '{RESTORED}', capturing_since = CURRENT_TIMESTAMP, "
+        f"capture_reason = '{COPY}'{mode}"
+    )
