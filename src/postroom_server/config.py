@@ -85,7 +85,27 @@ SETTINGS = (
         "May servers of workspaces and members lead into the open internet? The demo says no.",
         choices=("yes", "no"),
     ),
+    Setting(
+        "POSTROOM_METRICS_TOKEN",
+        "",
+        "Who reads /metrics sends it as a Bearer token; empty means that only this machine may read them.",
+        is_secret=True,
+    ),
+    Setting(
+        "POSTROOM_METRICS_BY_WORKSPACE",
+        "no",
+        "Do the labels of metrics name workspaces and their servers? It makes a series for each.",
+        choices=("yes", "no"),
+    ),
     Setting("POSTROOM_LOG_FORMAT", "human", "human or json.", choices=("human", "json")),
+    Setting(
+        "POSTROOM_LOG_ADDRESSES",
+        "redacted",
+        "redacted: the log shows a****@example.com and a tag by which `postroom log search` finds it; "
+        "full: it shows whole addresses.",
+        choices=("redacted", "full"),
+    ),
+    Setting("POSTROOM_LOG_DAYS", "30", "For how many days old log files are kept (1 or more)."),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
@@ -139,6 +159,7 @@ def load(environ: Mapping[str, str] | None = None) -> Config:
     _check_filter(values["RELAY_FROM_FILTER"])
     _check_capture(values["POSTROOM_CAPTURE"])
     _check_networks(values["POSTROOM_PRIVATE_NETWORKS"])
+    _check_days(values["POSTROOM_LOG_DAYS"])
     return Config(values, tuple(_warnings(environ, in_file)))
 
 
@@ -194,6 +215,13 @@ def _check_networks(value: Value) -> None:
         networks.parse(value.text)
     except ValueError as error:
         raise ConfigError(f"POSTROOM_PRIVATE_NETWORKS cannot be used ({value.origin}): {error}") from error
+
+
+def _check_days(value: Value) -> None:
+    if not (value.text.isascii() and value.text.isdigit() and 1 <= len(value.text) <= 5 and int(value.text)):
+        raise ConfigError(
+            f"POSTROOM_LOG_DAYS is {value.text!r} ({value.origin}); write a number of days, 1 or more."
+        )
 
 
 def _secret_from(path: str, name: str) -> str:

@@ -49,8 +49,10 @@ def open_installation(*, is_new_welcome: bool = False) -> Config:
         raise Stopped(
             "The database is of an earlier version. Stop Postroom, start `postroom up` once, then try again."
         )
+    from postroom.commands import logs
     from postroom.workspaces import installation
 
+    logs.note_actions(config)
     installation.recognise()
     return config
 

@@ -115,7 +115,7 @@ def _make_ready(engine: Engine) -> Config:
     from postroom.commands import logs, opening
 
     config = opening.set_up_django()
-    logs.write_logs(config.data / "logs", log_format=config["POSTROOM_LOG_FORMAT"])
+    logs.write_logs(config)
     from postroom.flows import acting
     from postroom.flows.lanes import lane_kinds
     from postroom.workspaces import installation

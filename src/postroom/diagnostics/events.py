@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Any
 
 from postroom.conversations.models import Contact, Message, Record
+from postroom.diagnostics import mail_log
+from postroom.diagnostics.log_lines import Own, Person
 from postroom.diagnostics.models import Event
 from postroom.workspaces.models import Member, Workspace
 
@@ -62,8 +64,11 @@ def note(
     member: Member | None = None,
     **detail: Any,
 ) -> Event:
-    """Add one Event in the transaction of the flow that calls. `detail` is stored as JSON."""
-    return Event.objects.create(
+    """Add one Event in the transaction of the flow that calls; once committed it is a line of the log, too.
+
+    `detail` is stored as JSON.
+    """
+    event = Event.objects.create(
         kind=str(kind),
         workspace=workspace,
         message=message,
@@ -73,3 +78,26 @@ def note(
         member=member,
         detail=detail,
     )
+    if mail_log.is_open() and kind not in _TOLD_OTHERWISE:
+        mail_log.told(str(kind), *_fields(event), *_details(detail), is_warning=kind in _WARNINGS)
+    return event
+
+
+_TOLD_OTHERWISE = {EventKind.CAPTURED, EventKind.NOT_TOLD}  # a line of each Email, and none
+_WARNINGS = {EventKind.BOUNCED, EventKind.STAND_IN}
+_FIELDS_OF_ALL = ("timestamp", "level", "event", "message", "workspace", "record", "email", "contact", "by")
+
+
+def _fields(event: Event) -> list[tuple[str, Any]]:
+    return [
+        ("message", Own(event.message.message_id if event.message else "")),
+        ("workspace", Own(event.workspace.slug)),
+        ("record", event.record.key if event.record else ""),
+        ("email", event.email_id),
+        ("contact", event.contact_id),
+        ("by", Person(event.member.user.email if event.member else "")),
+    ]
+
+
+def _details(detail: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(f"its_{name}" if name in _FIELDS_OF_ALL else name, value) for name, value in detail.items()]

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from postroom.conversations.models import Address, Alias, Contact, Follower, Message, Record
 from postroom.conversations.models.messages import Kind
 from postroom.conversations.models.records import AliasStatus
-from postroom.diagnostics import events
+from postroom.diagnostics import events, mail_log
 from postroom.diagnostics.events import EventKind
 from postroom.flows.notices import tell_admins
 from postroom.flows.posting import Draft, Upload, post
@@ -119,6 +119,8 @@ def _put_off(pk: int, lease: str, error: Exception) -> None:
             row.state, row.leased_until = ReceivedState.SET_ASIDE, None
             tell_admins(row.workspace, "set_aside")
         row.save(update_fields=["attempt_count", "lease", "leased_until", "reason", "route", "state"])
+        if row.state == ReceivedState.SET_ASIDE:
+            mail_log.arrived(row, "set_aside")
 
 
 def _wait_out(row: ReceivedEmail) -> None:
@@ -165,6 +167,7 @@ def _post(pk: int, lease: str) -> None:
         draft = _draft(row, parsed, record, is_new=is_new)
         message = post(draft)
         _finish(row, record, message, alias)
+        mail_log.arrived(row, "filed", message)
         _note(row, parsed, message, is_unproven=bool(draft.author_name))
         _note_not_following(row, draft, message)
 

@@ -19,6 +19,7 @@ from postroom.conversations.models import Attachment, Contact, Message, Notifica
 from postroom.conversations.models.messages import Kind
 from postroom.conversations.recipients import BY_EMAIL, IN_POSTROOM, PASSED_OVER, SHARING, Audience, Reason
 from postroom.conversations.storage import Upload
+from postroom.diagnostics import mail_log
 from postroom.diagnostics.events import EventKind, note
 from postroom.diagnostics.models import Event
 from postroom.flows import recording
@@ -71,6 +72,7 @@ def post(draft: Draft) -> Message:
         _let_author_follow(draft, subtype, audience.author)
         if candidates is None or route is None:
             fan_out.write_tally(message, 0)
+            mail_log.posted(message)
         else:
             with candidates.asked_once() as asked:
                 _tell(draft, message, asked, route)
@@ -216,11 +218,12 @@ def _tell(draft: Draft, message: Message, candidates: Selection, route: Route) -
     )
     mailed = candidates.pick(BY_EMAIL, **{name: name for name in candidates.names})
     renditions = fan_out.write_renditions(_frame_of(draft, message, route), mailed)
-    if fan_out.write_emails(message, mailed, renditions, lane):
+    if count := fan_out.write_emails(message, mailed, renditions, lane):
         note(EventKind.ROUTE, workspace=draft.workspace, message=message, **route.detail())
         server_lane = lane.server.engine_lane
         transaction.on_commit(lambda: engine.wake(server_lane))
-    _notify(message, candidates.pick(IN_POSTROOM, member="member_id", reason="why"))
+    notified = _notify(message, candidates.pick(IN_POSTROOM, member="member_id", reason="why"))
+    mail_log.posted(message, emails=count, notified=notified, over=lane.server.name)
     _note_why_not(message, candidates, PASSED_OVER, "hurdle")
     _note_why_not(message, candidates, SHARING, f"'{Reason.SAME_ADDRESS}'")
 
@@ -245,9 +248,9 @@ def _part_of(upload: Upload, body: str) -> Part:
     )
 
 
-def _notify(message: Message, members: Selection) -> None:
+def _notify(message: Message, members: Selection) -> int:
     alike = {"workspace": message.workspace_id, "message": message.pk, "kind": Notification.Kind.MESSAGE}
-    insert_selected(Notification, members, alike=alike)
+    return insert_selected(Notification, members, alike=alike)
 
 
 def _note_why_not(message: Message, candidates: Selection, who: str, reason: str) -> None:

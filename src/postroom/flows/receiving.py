@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from postroom import engine
+from postroom.diagnostics import mail_log
 from postroom.flows import measuring
 from postroom.flows.bouncing import UNMATCHED, take_report
 from postroom.flows.filing import LANE, due, post_stored
@@ -79,7 +80,7 @@ def check_recipient(
         is_missing_often = _misses.count(network_of(caller.peer)) >= MOST_MISSES
         reply = reply_to_recipient(found, earlier, is_missing_often=is_missing_often)
         if reply.code >= 500:
-            incoming_log.refuse_at_rcpt(caller, forward_path, reply)
+            _refuse_at_rcpt(caller, forward_path, reply)
             measuring.received(ReceivedState.REFUSED)
     except Exception:  # whatever goes wrong here, the sender keeps the mail and comes back
         log.exception("Could not answer for %r", forward_path)
@@ -110,12 +111,18 @@ def _receive(arrival: Arrival) -> Reply:
         path, reply = next(
             ((path, r) for path, r in found if isinstance(r, Reply)), ("", replies.NO_SUCH_ADDRESS)
         )
-        incoming_log.refuse_at_rcpt(arrival.caller, path, reply)
+        _refuse_at_rcpt(arrival.caller, path, reply)
         measuring.received(ReceivedState.REFUSED if reply.code >= 500 else measuring.DEFERRED)
         return reply
     by_workspace = groupby(places, key=lambda p: p.workspace_id)
     answers = [_receive_in(pk, arrival, look, list(group)) for pk, group in by_workspace]
     return _best(answers)
+
+
+def _refuse_at_rcpt(caller: Caller, forward_path: str, reply: Reply) -> None:
+    row = incoming_log.refuse_at_rcpt(caller, forward_path, reply)
+    if row is not None:
+        mail_log.arrived(row, "refused")
 
 
 def _best(answers: Sequence[Reply]) -> Reply:
@@ -184,6 +191,7 @@ class _Receipt:
             row.record_id = taken.message.record_id if taken.message else None
             row.reply_code = taken.reply.code
             row.save()
+            mail_log.arrived(row, "report", taken.message)
             _count(ReceivedState.BOUNCE)
         return taken.reply
 
@@ -208,6 +216,7 @@ class _Receipt:
         }
         row.save()
         _count(ReceivedState.STORED)
+        mail_log.arrived(row, "received")
         transaction.on_commit(lambda: engine.wake(LANE))
 
     def revive(self, earlier: ReceivedEmail, verdict: IsReply | OpensRecord) -> Reply | None:
@@ -232,7 +241,8 @@ class _Receipt:
         return kept.filter(same).order_by("pk").first()
 
     def repeat(self, row: ReceivedEmail) -> Reply:
-        incoming_log.note_ending(row, ReceivedState.DUPLICATE, "already_received", replies.ALREADY_TAKEN)
+        if incoming_log.note_ending(row, ReceivedState.DUPLICATE, "already_received", replies.ALREADY_TAKEN):
+            mail_log.arrived(row, "duplicate")
         _count(ReceivedState.DUPLICATE)
         return replies.ALREADY_TAKEN
 
@@ -248,7 +258,8 @@ class _Receipt:
 
     def refuse(self, verdict: Refused) -> Reply:
         row = self.line(verdict.addr_spec)
-        incoming_log.note_ending(row, ReceivedState.REFUSED, verdict.reason, verdict.reply)
+        if incoming_log.note_ending(row, ReceivedState.REFUSED, verdict.reason, verdict.reply):
+            mail_log.arrived(row, "refused")
         _count(ReceivedState.REFUSED)
         if verdict.reason == "unknown_recipient":
             _misses.add(network_of(self.arrival.peer))

@@ -12,7 +12,9 @@ from django.utils.translation import gettext as _
 from postroom import engine
 from postroom.conversations.models import Address, Contact, Message, Notification
 from postroom.conversations.recipients import own_addresses
-from postroom.diagnostics.events import EventKind
+from postroom.diagnostics import mail_log
+from postroom.diagnostics.events import EventKind, note
+from postroom.diagnostics.log_lines import Own, Person
 from postroom.diagnostics.models import Event
 from postroom.flows import hurrying, rerouting
 from postroom.outgoing import holds, tallies
@@ -195,7 +197,7 @@ def _ignore(group: EmailQuerySet, by: Member) -> int:
 
 
 def _note_all(group: EmailQuerySet, by: Member, kind: EventKind) -> int:
-    rows = group.values_list("pk", "message_id", "contact_id", "workspace_id")
+    rows = list(group.values_list("pk", "message_id", "contact_id", "workspace_id", "message__message_id"))
     events = [
         Event(
             kind=kind,
@@ -205,8 +207,13 @@ def _note_all(group: EmailQuerySet, by: Member, kind: EventKind) -> int:
             email_id=pk,
             member=by,
         )
-        for pk, message_id, contact_id, workspace_id in rows
+        for pk, message_id, contact_id, workspace_id, _ in rows
     ]
+    slug, who = Own(by.workspace.slug), Person(by.user.email)
+    mail_log.told_all(
+        str(kind),
+        [(("message", Own(row[4])), ("workspace", slug), ("email", row[0]), ("by", who)) for row in rows],
+    )
     return len(Event.objects.bulk_create(events))
 
 
@@ -265,12 +272,13 @@ def _normalised(text: str) -> str:
 
 
 def _note_correction(email: Email, by: Member, before: str, after: str) -> None:
-    Event.objects.create(
-        kind=EventKind.CORRECTED,
-        workspace_id=email.workspace_id,
-        message_id=email.message_id,
-        contact_id=email.contact_id,
+    note(
+        EventKind.CORRECTED,
+        workspace=by.workspace,
+        message=email.message,
+        contact=email.contact,
         email_id=email.pk,
         member=by,
-        detail={"before": before, "after": after},
+        before=before,
+        after=after,
     )

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from django.db import connection, connections
 
+from postroom.diagnostics import mail_log
 from postroom.engine import LaneKind
 from postroom.flows import trouble, writing_back
 from postroom.flows.draining import Drain, connection_share
@@ -89,13 +90,16 @@ def recover(*, is_start: bool = True) -> int:
     """
     if is_start:
         holds.reopen_all()
-    settled = recovering.recover(
+    now, count = writing_back.clock(), 0
+    for settlement in recovering.recover(
         is_alone=connection.vendor == "sqlite",
-        now=writing_back.clock(),
+        now=now,
         policy_of=writing_back.policy_of,
         tell=writing_back.tell,
-    )
-    return sum(settlement.count for settlement in settled)
+    ):
+        mail_log.attempts(settlement.ended, now, settlement.verdicts)
+        count += settlement.count
+    return count
 
 
 def due() -> list[str]:

@@ -18,6 +18,7 @@ from postroom.conversations.models import Address, Attachment, Contact, Message,
 from postroom.conversations.models.messages import Kind
 from postroom.conversations.models.records import Stream
 from postroom.conversations.storage import Upload
+from postroom.diagnostics import mail_log
 from postroom.diagnostics.events import EventKind, note
 from postroom.flows import recording
 from postroom.flows.drafts import PostRefused
@@ -242,7 +243,9 @@ def _tell(
     alike = {**fan_out.alike(message, lane), "rendition": rendition.pk, "why_told": "named"}
     addresses = _addresses(message.workspace, recipients)
     of_each = {"address": F("pk"), "contact": Subquery(_oldest_contact())}
-    fan_out.write_tally(message, insert_selected(Email, select(addresses, of_each), alike=alike))
+    count = insert_selected(Email, select(addresses, of_each), alike=alike)
+    fan_out.write_tally(message, count)
+    mail_log.posted(message, emails=count, over=lane.server.name)
     transaction.on_commit(lambda: engine.wake(lane.server.engine_lane))
 
 

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from postroom import engine
+from postroom.diagnostics import mail_log
 from postroom.diagnostics.events import EventKind, note
 from postroom.flows import notices, writing_back
 from postroom.flows.draining import Drain
@@ -63,7 +64,13 @@ def leave_alone(server: MailServer, trouble: Trouble) -> datetime | None:
         held = holds.hold_server(server.pk, until, trouble.because, trouble.words)
         note_changes(held.changes, trouble.words)
     if held.is_news:
-        log.warning("Mail over the server %s waits, and no email fails by it: %s", server.name, trouble.words)
+        log.warning(
+            "Mail over the server %s waits, and no email fails by it: %s",
+            server.name,
+            trouble.words,
+            extra=mail_log.HAS_LINE,
+        )
+        mail_log.server_down(server.name, trouble.because, trouble.words, until)
     if trouble.because == holds.SERVER_UNREACHABLE:
         oauth_tokens.forget(server.pk)
         _expire(server, now)
@@ -85,7 +92,8 @@ def is_over(server: MailServer) -> None:
     """A run without trouble."""
     if server.failure_count:
         holds.forget(server.pk)
-        log.info("Mail leaves over the server %s again", server.name)
+        log.info("Mail leaves over the server %s again", server.name, extra=mail_log.HAS_LINE)
+        mail_log.server_up(server.name)
 
 
 def note_changes(changes: Iterable[Change], why: str) -> None:
@@ -119,8 +127,8 @@ def _tell_of(server: MailServer) -> None:
 
 def _expire(server: MailServer, now: datetime) -> None:
     failing = MailServer.objects.defer(*relays.SECRETS).get(pk=server.pk)
-    for _ in expiring.expire_unreached(failing, now, writing_back.policy_of, tell=writing_back.tell):
-        continue
+    for each in expiring.expire_unreached(failing, now, writing_back.policy_of, tell=writing_back.tell):
+        mail_log.attempts(each.ended, now, each.verdicts)
 
 
 def _is_missed(server: MailServer) -> bool:

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from postroom.conversations.models import Message
 from postroom.conversations.models.records import Stream
+from postroom.diagnostics import mail_log
 from postroom.diagnostics.events import EventKind, note
 from postroom.flows import limits
 from postroom.flows.telling import tell_failures
@@ -62,18 +63,20 @@ def _capture(lease: str, emails: Sequence[Claimed], captures: Mapping[int, Captu
                 mode=capture.mode,
                 level=capture.level,
             )
+    mail_log.kept_in((email, captures[email.workspace_id].mode) for email in emails)
 
 
 def write_back(lease: str, ended: Sequence[Ended], unsendable: Sequence[tuple[Claimed, str]]) -> None:
     """Settle what a lease's worker brought back, and tell of every new Delivery Failed."""
     if ended:
-        settlement = settling.settle(
-            lease, ended, now=clock(), policy_of=functools.cache(policy_of), tell=tell
-        )
+        now = clock()
+        settlement = settling.settle(lease, ended, now=now, policy_of=functools.cache(policy_of), tell=tell)
+        mail_log.attempts(ended, now, settlement.verdicts)
         if settlement.count < len(ended):  # the lease of some was over
             late_replies.resolve(ended, clock())
     if unsendable:
         settling.give_up(lease, unsendable, tell=tell)
+        mail_log.unsendable(unsendable)
 
 
 def tell(message_ids: frozenset[int]) -> None:
@@ -85,6 +88,8 @@ def tell(message_ids: frozenset[int]) -> None:
 def tell_of_limits(got: Claim) -> None:
     """Tell whom it concerns that a daily limit is nearly or wholly used up."""
     limits.tell_crossings(got.crossings)
+    for crossing in got.crossings:
+        mail_log.limit_reached(crossing.workspace_id, is_all=crossing.is_all)
 
 
 def server_was_reached(server: MailServer, max_octets: int | None) -> None:

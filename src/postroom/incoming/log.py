@@ -52,27 +52,35 @@ def line(caller: Caller, forward_path: str, look: FirstLook | None = None, **fie
     return ReceivedEmail(**known, **fields)
 
 
-def refuse_at_rcpt(caller: Caller, forward_path: str, reply: Reply) -> None:
+def refuse_at_rcpt(caller: Caller, forward_path: str, reply: Reply) -> ReceivedEmail | None:
     """Note a recipient that was refused before any content came. Such lines belong to no workspace.
+
+    Returns the line, None if it is one too many.
 
     At most 20 an hour from one network and 1000 an hour altogether, so that a flood of refusals, which
     costs its sender nothing, cannot fill the table.
     """
     network = network_of(caller.peer)
     if _lines.add(f"foreign {network}") > FOREIGN_LINES_PER_NETWORK or _lines.add("foreign") > FOREIGN_LINES:
-        return
+        return None
     reason = _REASONS.get(reply, "refused")
-    line(caller, forward_path, state=ReceivedState.REFUSED, reason=reason, **_of_reply(reply)).save()
+    row = line(caller, forward_path, state=ReceivedState.REFUSED, reason=reason, **_of_reply(reply))
+    row.save()
+    return row
 
 
-def note_ending(row: ReceivedEmail, state: ReceivedState, reason: str, reply: Reply) -> None:
-    """Save a line of a mail that ends here: refused, or received before. At most 200 an hour per network."""
+def note_ending(row: ReceivedEmail, state: ReceivedState, reason: str, reply: Reply) -> bool:
+    """Save a line of a mail that ends here: refused, or received before. At most 200 an hour per network.
+
+    False if it is one too many.
+    """
     if _lines.add(network_of(row.peer)) > LINES_PER_NETWORK:
-        return
+        return False
     row.state, row.reason = state, reason
     for name, value in _of_reply(reply).items():
         setattr(row, name, value)
     row.save()
+    return True
 
 
 def forget_counts() -> None:

@@ -36,7 +36,7 @@ class Claimed(NamedTuple):
 
     `server_name` and `server_id` are of the server that carries it, be it a stand-in. `quota_day` is the day
     of the daily limit that counts it (None: none does), `is_rated` says whether the server's limits do.
-    `is_away`: a stand-in carries it.
+    `is_away`: a stand-in carries it. `message_reference` is the message's Message-ID.
     """
 
     email_id: int
@@ -60,6 +60,7 @@ class Claimed(NamedTuple):
     is_rated: bool = False
     throttled_count: int = 0
     is_away: bool = False
+    message_reference: str = ""
 
     @property
     def number(self) -> int:
@@ -248,7 +249,7 @@ _CLAIMED = """
         contact.name, e.attempt_count, e.uncertain_count, e.first_attempt_at, lane.stream,
         message.is_auto_deleted, carrier.name, e.redirected_to, carrier.id, e.quota_day, e.leased_until,
         COALESCE(carrier.limit_per_minute, carrier.limit_per_hour, carrier.limit_per_day) IS NOT NULL,
-        e.throttled_count, lane.via_id IS NOT NULL
+        e.throttled_count, lane.via_id IS NOT NULL, message.message_id
     FROM e
     JOIN postroom_message message ON message.id = e.message_id
     JOIN postroom_address address ON address.id = e.address_id

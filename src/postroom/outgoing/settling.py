@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 from typing import Any, NamedTuple
@@ -67,10 +67,15 @@ def tell_nobody(message_ids: frozenset[int]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What was written: how many Emails, and the messages that have a new Delivery Failed."""
+    """What was written: how many Emails, and the messages that have a new Delivery Failed.
+
+    `ended` is what was brought back, `verdicts` what became of those Emails that were not Sent, by their id.
+    """
 
     count: int
     failed_message_ids: frozenset[int]
+    ended: Sequence[Ended] = ()
+    verdicts: Mapping[int, Verdict] = field(default_factory=dict)
 
 
 class _Judged(NamedTuple):
@@ -87,11 +92,12 @@ def settle(
     tell: Tell = tell_nobody,
 ) -> Settlement:
     """Write the outcomes that a lease's worker brought back. `policy_of` gives a stream's retry policy."""
+    brought = ended
     if is_postgres():
         count = _settle_accepted(lease, [each for each in ended if each.outcome is Outcome.ACCEPTED], now)
         ended = [each for each in ended if each.outcome is not Outcome.ACCEPTED]
         if not ended:
-            return Settlement(count, frozenset())
+            return Settlement(count, frozenset(), brought)
     else:
         count = 0
     with transaction.atomic():
@@ -109,7 +115,8 @@ def settle(
         )
         failed = _failed(judged)
         tell(failed)
-    return Settlement(count + len(judged), failed)
+    verdicts = {e.email.email_id: v for e, v in judged if v.state != State.SENT}
+    return Settlement(count + len(judged), failed, brought, verdicts)
 
 
 def give_up(lease: str, unsendable: Sequence[tuple[Claimed, str]], *, tell: Tell = tell_nobody) -> Settlement:

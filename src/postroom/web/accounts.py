@@ -7,10 +7,13 @@ from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.mail import EmailMessage
 from django.http import HttpRequest
 from django.urls import reverse
 
+from postroom.diagnostics import mail_log
+from postroom.diagnostics.log_lines import Person
 from postroom.flows.posting import submit
 from postroom.outgoing import origin
 from postroom.wire.address import AddressError
@@ -52,9 +55,23 @@ class InvitedOnly(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has n
             context = {"email": email, **context, "base_url": settings.POSTROOM_BASE_URL}
             _submit(self.render_mail(template_prefix, email, context), member)
 
+    def login(self, request: HttpRequest, user: AbstractBaseUser) -> None:
+        """Let somebody in, and tell the log."""
+        super().login(request, user)
+        mail_log.said_now("login", ("by", Person(getattr(user, "email", ""))), ("peer", _peer(request)))
+
+    def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
+        """Tell the log that an address and a password did not fit; the password is told nobody."""
+        tried = str(credentials.get("email") or credentials.get("username") or "")
+        mail_log.said_now("login_failed", ("by", Person(tried)), ("peer", _peer(request)), is_warning=True)
+
     def get_login_redirect_url(self, request: HttpRequest) -> str:
         """The inbox."""
         return reverse("inbox")
+
+
+def _peer(request: HttpRequest) -> str:
+    return str(request.META.get("REMOTE_ADDR") or "")
 
 
 def _submit(letter: EmailMessage, member: Member) -> None:
