@@ -60,6 +60,7 @@ def settings_of(keys: Mapping[int, bytes]) -> dict[str, Any]:
         "SECRET_KEY_FALLBACKS": signing[1:],
         "POSTROOM_TOKEN_KEYS": {number: derive(key, "tokens") for number, key in keys.items()},
         "POSTROOM_SEALING_KEYS": list(sealing_keys(keys).values()),
+        "POSTROOM_LOG_KEYS": [derive(keys[number], "log") for number in newest_first],
         "POSTROOM_KEY_CHECKS": [derive(keys[number], "check").hex()[:32] for number in newest_first],
     }
 
