@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from postroom.engine import LaneKind
-from postroom.flows import housekeeping, receiving, scheduling, sending
+from postroom.flows import housekeeping, receiving, scheduling, sending, watching
 
 
 def lane_kinds() -> list[LaneKind]:
-    """What `Engine` is started with: outgoing servers, incoming mail, what waits to be said, housekeeping."""
+    """What `Engine` is started with: mail out and in, what is said later, tidying, watching."""
     inbound = LaneKind(receiving.LANE, receiving.post_stored, receiving.due)
-    return [sending.KIND, inbound, scheduling.KIND, housekeeping.KIND]
+    return [sending.KIND, inbound, scheduling.KIND, housekeeping.KIND, watching.KIND]

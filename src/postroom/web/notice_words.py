@@ -24,6 +24,21 @@ WORDS: Mapping[str, tuple[str | Promise, str]] = {
         "domains",
     ),
     "server_down": (_("An outgoing server cannot be reached, and emails wait for it."), "servers"),
+    "mail_slow": (_("Emails that are due do not leave; those who run this installation are told."), "emails"),
+    "mail_slow_here": (
+        _("Emails that are due do not leave. Queue health says which and why."),
+        "operator_health",
+    ),
+    "mailing_stalled": (_("A mailing has sent nothing for half an hour."), "emails"),
+    "mailing_stalled_here": (_("A mailing has sent nothing for half an hour."), "operator_health"),
+    "long_down": (
+        _("Emails have waited for an outgoing server for more than four hours."),
+        "servers",
+    ),
+    "long_down_here": (
+        _("Emails have waited for an outgoing server for more than four hours."),
+        "operator_health",
+    ),
     "limit_asked": (_("A workspace asks for a higher daily limit."), "operator_workspaces"),
     "limit_declined": (_("The higher daily limit you asked for was declined; it stays as it is."), "limit"),
 }
