@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from postroom.conversations.models import Alias
 from postroom.diagnostics import meters
+from postroom.diagnostics.metric_names import label_of
 from postroom.diagnostics.models import Counter, Sample
-from postroom.flows import measuring, receiving, sending
+from postroom.flows import receiving, sending
 from postroom.flows.receiving import Arrival, Caller
 from postroom.outgoing.models import MailServer
 from tests.flows.arrivals import alias
@@ -48,7 +49,7 @@ def test_a_drain_counts_each_outcome_with_its_status(people: Cast, settings: Any
     send(settings, lane_of(emails[0]))
     values = counted()
     server = emails[0].lane.server
-    attempts = {name: n for name, n in values.items() if name.startswith(measuring.ATTEMPTS)}
+    attempts = {name: n for name, n in values.items() if name.startswith("postroom_attempts_total")}
     assert attempts == {
         f'postroom_attempts_total{{server="{server.name}",outcome="accepted",reason=""}}': 2,
         f'postroom_attempts_total{{server="{server.name}",outcome="refused",reason="5.1.1"}}': 1,
@@ -70,9 +71,9 @@ def test_the_latency_is_the_time_from_due_to_accepted(people: Cast, settings: An
 
 def test_a_server_of_a_workspace_is_named_only_where_that_is_asked_for(people: Cast, settings: Any) -> None:
     own = MailServer.objects.create(workspace=people.workspace, name="Own", host="192.0.2.1")
-    assert measuring.label_of(own) == "workspaces"
+    assert label_of(own) == "workspaces"
     settings.POSTROOM_METRICS_BY_WORKSPACE = True
-    assert measuring.label_of(own) == f"Own ({own.pk})"
+    assert label_of(own) == f"Own ({own.pk})"
 
 
 def test_mail_that_comes_in_is_counted_by_what_became_of_it(people: Cast) -> None:

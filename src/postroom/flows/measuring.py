@@ -1,4 +1,4 @@
-"""What the flows count of the mail they carry: the names of the metrics, and what their labels may hold.
+"""What the flows count of the mail they carry.
 
 Labels hold few different values: a server of a workspace is counted with all others of its kind unless
 POSTROOM_METRICS_BY_WORKSPACE says otherwise, and the reason of a refusal is its status, never its words.
@@ -10,20 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from django.conf import settings
-
 from postroom.diagnostics import meters
+from postroom.diagnostics.metric_names import ATTEMPT_SECONDS, ATTEMPTS, INBOUND, LATENCY_SECONDS, label_of
 from postroom.outgoing.models import MailServer
 from postroom.outgoing.settling import Ended
 from postroom.wire.reply import Outcome
 
-ATTEMPTS = "postroom_attempts_total"
-ATTEMPT_SECONDS = "postroom_attempt_seconds"
-LATENCY_SECONDS = "postroom_queue_latency_seconds"
-INBOUND = "postroom_inbound_emails_total"
-ACTION_RUNS = "postroom_action_runs_total"
-ACTION_FAILURES = "postroom_action_failures_total"
-OF_WORKSPACES = "workspaces"
 NO_REPLY = "no_reply"
 SENT, DEFERRED, FAILED = "sent", "deferred", "failed"
 _CHARTED = {
@@ -33,18 +25,6 @@ _CHARTED = {
     Outcome.REFUSED: FAILED,
     Outcome.UNCERTAIN: FAILED,
 }
-
-
-def is_by_workspace() -> bool:
-    """May labels name workspaces and their servers?"""
-    return bool(getattr(settings, "POSTROOM_METRICS_BY_WORKSPACE", False))
-
-
-def label_of(server: MailServer) -> str:
-    """How metrics name a server. Two workspaces may give theirs the same name, so its id stands with it."""
-    if server.is_shared:
-        return server.name
-    return f"{server.name[:60]} ({server.pk})" if is_by_workspace() else OF_WORKSPACES
 
 
 def attempts(server: MailServer, ended: Sequence[Ended], now: datetime) -> None:
@@ -82,10 +62,3 @@ def _reason_of(ended: Ended) -> str:
 def received(verdict: str) -> None:
     """Count a mail that came in: stored, bounce, duplicate, refused, or deferred (trouble on our side)."""
     meters.count(INBOUND, {"verdict": str(verdict)})
-
-
-def action_ran(key: str, *, is_failed: bool) -> None:
-    """Count a run of a scheduled action, and whether it failed."""
-    meters.count(ACTION_RUNS, {"action": key})
-    if is_failed:
-        meters.count(ACTION_FAILURES, {"action": key})

@@ -13,6 +13,7 @@ from postroom.web.pages import (
     inbox,
     incoming,
     limits,
+    metrics,
     people,
     preferences,
     probes,
@@ -138,6 +139,7 @@ _operator = [
 ]
 
 _probes = [
+    path("metrics", metrics.metrics, name="metrics"),
     path("livez", probes.livez, name="livez"),
     path("readyz", probes.readyz, name="readyz"),
 ]

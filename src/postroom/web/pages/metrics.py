@@ -1,0 +1,53 @@
+"""What Prometheus reads."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+
+from django.conf import settings
+from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from postroom.diagnostics import scrape
+
+KEPT_SECONDS = 5
+_REFUSED = (
+    "Metrics are read from this machine itself, as long as no token is set, or with a token from anywhere: "
+    "set POSTROOM_METRICS_TOKEN (or POSTROOM_METRICS_TOKEN_FILE) and send it as "
+    "“Authorization: Bearer <token>”.\n"
+)
+_FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP")
+
+
+@never_cache
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """All metrics, as of five seconds ago at most. Who may not read them is told what would help (403)."""
+    if not _may_read(request):
+        return HttpResponse(_REFUSED, status=403, content_type="text/plain; charset=utf-8")
+    accept = request.headers.get("Accept", "")
+    is_open = "application/openmetrics-text" in accept
+    body, content_type = cache.get_or_set(
+        f"postroom.metrics.{is_open}", lambda: scrape.written(accept), KEPT_SECONDS
+    )
+    return HttpResponse(body, content_type=content_type)
+
+
+def _may_read(request: HttpRequest) -> bool:
+    token = str(getattr(settings, "POSTROOM_METRICS_TOKEN", ""))
+    if not token:
+        return _is_from_here(request)
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and secrets.compare_digest(given.strip().encode(), token.encode())
+
+
+def _is_from_here(request: HttpRequest) -> bool:
+    """Somebody on this machine, and not a proxy on it that speaks for somebody else."""
+    try:
+        address = ipaddress.ip_address(request.META.get("REMOTE_ADDR", ""))
+    except ValueError:
+        return False
+    return address.is_loopback and not any(name in request.META for name in _FORWARDED)
