@@ -36,7 +36,7 @@ def test_what_lies_under_the_name_is_replaced_unless_it_is_the_same(
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_failed_write_leaves_nothing_behind(
-    files: FileSystemStorage, step: str, monkeypatch: pytest.MonkeyPatch
+    db: None, files: FileSystemStorage, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -9,20 +9,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.utils import timezone
 
 from postroom.conversations import storage
+from postroom.diagnostics.models import Sample
 from postroom.flows import housekeeping
 from postroom.flows.lanes import lane_kinds
 from postroom.incoming.models import ReceivedEmail, SpooledMail
-from postroom.outgoing.models import Email, Rendition
-from postroom.workspaces.models import ApiKey, IdempotentRequest
+from postroom.outgoing.models import Email
 from tests.outgoing.queued import queue
 from tests.people import Cast, cast
-
-OLD = timedelta(days=15)
 
 
 def test_spooled_octets_move_to_the_storage_once_the_mail_is_posted(people: Cast) -> None:
@@ -66,34 +65,21 @@ def no_space(number: int) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize(
-    ("state", "age", "is_kept"),
-    [
-        ("sent", OLD, False),
-        ("cancelled", OLD, False),
-        ("sent", timedelta(0), True),
-        ("outgoing", OLD, True),
-        ("failed", OLD, True),
-    ],
-)
-def test_octets_go_two_weeks_after_nothing_can_need_them(
-    people: Cast, state: str, age: timedelta, is_kept: bool
-) -> None:
-    [email] = queue(people.workspace, ["ben@example.org"], state=state)
-    Rendition.objects.update(created_at=timezone.now() - age)
-    housekeeping.drop_renditions()
-    assert Rendition.objects.exists() is is_kept
-    assert (Email.objects.get(pk=email.pk).rendition_id is not None) is is_kept
+def test_what_the_charts_no_longer_show_goes_and_the_last_week_stays(db: None) -> None:
+    now = timezone.now()
+    for age in (timedelta(days=8, minutes=1), timedelta(days=7, hours=23)):
+        Sample.objects.create(at=now - age, name="queue", value=1)
+    assert housekeeping.drop_samples() == 1
+    assert Sample.objects.get().at > now - timedelta(days=8)
 
 
-def test_answers_to_repeated_requests_are_forgotten_after_a_day(people: Cast) -> None:
-    key, _ = ApiKey.make(people.ana, "shop")
-    for name, age in (("old", timedelta(hours=25)), ("new", timedelta(hours=1))):
-        IdempotentRequest.objects.create(
-            workspace=people.workspace, api_key=key, key=name, digest="0", created_at=timezone.now() - age
+def test_logins_that_have_expired_go(db: None) -> None:
+    for key, hours in (("gone", -1), ("here", 1)):
+        Session.objects.create(
+            session_key=key, session_data="", expire_date=timezone.now() + timedelta(hours=hours)
         )
-    assert housekeeping.drop_requests() == 1
-    assert IdempotentRequest.objects.get().key == "new"
+    assert housekeeping.drop_sessions() == 1
+    assert Session.objects.get().session_key == "here"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -318,5 +318,5 @@ def test_what_is_settled_is_forgotten_and_what_waits_is_not(people: Cast) -> Non
     old, waits = waiting(people), waiting(people)
     scheduling.cancel(old, people.ana)
     ScheduledMessage.objects.update(post_at=timezone.now() - timedelta(days=20))
-    assert scheduling.forget_settled() == 1
+    assert scheduling.settled_long_ago(people.workspace.pk).delete()[0] == 1
     assert [row.pk for row in ScheduledMessage.objects.all()] == [waits.pk]

@@ -13,7 +13,7 @@ from pathlib import Path
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, default_storage
 
-from postroom.conversations.models import Attachment
+from postroom.conversations.models import Attachment, UnusedFile
 from postroom.conversations.sanitise import showable
 from postroom.wire.characters import one_line
 
@@ -45,7 +45,10 @@ class Upload:
 
 
 def keep(workspace_id: int, upload: Upload) -> Attachment:
-    """Write the octets into the storage, unless they are there, and give the row to save with a message."""
+    """Write the octets into the storage, unless they are there, and give the row to save with a message.
+
+    The row is to be committed within a day: what nothing refers to for longer is removed.
+    """
     attachment = Attachment(
         workspace_id=workspace_id,
         name=upload.clean_name,
@@ -54,8 +57,20 @@ def keep(workspace_id: int, upload: Upload) -> Attachment:
         digest=hashlib.sha256(upload.content).hexdigest(),
         content_id=showable(upload.content_id).strip("<> ")[:255],
     )
+    want(attachment.storage_name)
     put(attachment.storage_name, upload.content)
     return attachment
+
+
+def want(name: str) -> None:
+    """Keep a file from being removed as unused; call it before `put`.
+
+    Waits for a removal that is under way: then the file is gone, and `put` writes it anew. A removal that
+    starts later looks again whether anything refers to the file.
+    """
+    noted = UnusedFile.objects.filter(name=name)
+    if noted.exists():  # most are not, and a look is cheaper than a write
+        noted.delete()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +172,28 @@ def read(attachment: Attachment) -> bytes:
     with default_storage.open(attachment.storage_name) as file:
         content: bytes = file.read()
     return content
+
+
+# What lies there.
+
+
+def buckets_of(workspace_id: int) -> list[str]:
+    """The first two digits of the digests that a workspace has files of, in order."""
+    try:
+        return sorted(default_storage.listdir(str(workspace_id))[0])
+    except FileNotFoundError:
+        return []
+
+
+def names_in(workspace_id: int, bucket: str) -> list[str]:
+    """The names of all files in a bucket, those that a dying process left half-written too."""
+    folder = f"{workspace_id}/{bucket}"
+    try:
+        return [f"{folder}/{name}" for name in sorted(default_storage.listdir(folder)[1])]
+    except FileNotFoundError:
+        return []
+
+
+def remove(name: str) -> None:
+    """Have nothing under the name any more. Raises OSError (or what the storage raises)."""
+    default_storage.delete(name)

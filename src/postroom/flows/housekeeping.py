@@ -1,28 +1,32 @@
-"""What every tick tidies up, in bounded steps: nothing here is urgent, and nothing here takes long."""
+"""What every tick looks after, in bounded steps.
+
+Only what must not wait for a day is here, and what belongs to no workspace; the rest is `flows.vacuuming`'s.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
 
+from django.contrib.sessions.models import Session
 from django.db import connections
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from postroom.conversations import storage
+from postroom.diagnostics.models import Sample
 from postroom.engine import LaneKind
-from postroom.flows import scheduling, sending, signing_keys
+from postroom.flows import sending, signing_keys
 from postroom.incoming.models import ReceivedState, SpooledMail
 from postroom.outgoing import allowances
 from postroom.outgoing.capturing import SECRET_LAYOUT
 from postroom.outgoing.models import Email, Rendition, State
-from postroom.workspaces.models import IdempotentRequest
 
 LANE = "housekeeping:"
-RENDITIONS_KEPT = timedelta(days=14)
-REQUESTS_KEPT = timedelta(hours=24)
+SAMPLES_KEPT = timedelta(days=8)
 STEP = 200
 SPOOL_STEP = 50
+SAMPLES_STEP = 2000  # more than a minute adds
 
 
 async def drain(lane: str) -> None:
@@ -41,11 +45,10 @@ KIND = LaneKind(LANE, drain, due)
 def _tidy() -> None:
     try:
         sending.recover(is_start=False)
-        drop_renditions()
         drop_secrets()
-        drop_requests()
         allowances.drop_old(timezone.now())
-        scheduling.forget_settled()
+        drop_samples()
+        drop_sessions()
         signing_keys.retire_due()
         move_spooled()  # last, because a full disk stops it, and the others make room
     finally:
@@ -62,17 +65,10 @@ def move_spooled() -> int:
         SpooledMail.objects.filter(octets__isnull=False).exclude(pk__in=unposted).order_by("pk")[:SPOOL_STEP]
     )
     for spooled in rows:
+        storage.want(spooled.storage_name)
         storage.put(spooled.storage_name, bytes(spooled.octets or b""))
         SpooledMail.objects.filter(pk=spooled.pk).update(octets=None)
     return len(rows)
-
-
-def drop_renditions() -> int:
-    """Drop the octets of mail that is settled after two weeks; its Emails stay. Return how many went."""
-    open_states = Email.objects.filter(state=State.OUTGOING) | Email.objects.failed()
-    old = Rendition.objects.filter(created_at__lt=timezone.now() - RENDITIONS_KEPT)
-    settled = old.exclude(pk__in=open_states.filter(rendition__in=old).values("rendition_id"))
-    return _drop(settled)
 
 
 def drop_secrets() -> int:
@@ -92,7 +88,13 @@ def _drop(renditions: QuerySet[Rendition]) -> int:
     return len(chosen)
 
 
-def drop_requests() -> int:
-    """Forget answers to requests with an Idempotency-Key after a day; return how many were forgotten."""
-    old = IdempotentRequest.objects.filter(created_at__lt=timezone.now() - REQUESTS_KEPT)
-    return IdempotentRequest.objects.filter(pk__in=old.order_by("pk").values("pk")[:STEP]).delete()[0]
+def drop_samples() -> int:
+    """Drop what the charts no longer show; return how many points went."""
+    old = Sample.objects.filter(at__lt=timezone.now() - SAMPLES_KEPT).order_by("at")
+    return Sample.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:SAMPLES_STEP])).delete()[0]
+
+
+def drop_sessions() -> int:
+    """Drop the logins that have expired; return how many went."""
+    old = Session.objects.filter(expire_date__lt=timezone.now()).order_by("expire_date")
+    return Session.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:STEP])).delete()[0]

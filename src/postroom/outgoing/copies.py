@@ -82,7 +82,8 @@ class Copies:
         self._load_workspaces(workspace_ids - self._signers.keys())
         self._keyring.read(workspace_ids)
         wanted = {email.rendition_id for email in emails if email.rendition_id} - self._texts.keys()
-        rows = Rendition.objects.filter(pk__in=wanted).values_list("pk", *_COLUMNS) if wanted else ()
+        kept = Rendition.objects.filter(pk__in=wanted).exclude(octets=b"")  # Auto-Vacuum empties old ones
+        rows = kept.values_list("pk", *_COLUMNS) if wanted else ()
         loaded = {pk: _text(*values) for pk, *values in rows}
         return loaded | self._signed_otherwise({**self._texts, **loaded})
 

@@ -127,6 +127,14 @@ KNOWN: Mapping[str, Parameter] = {
         Whole(0, 100),
         gettext_lazy("The share of the daily limit that is kept for urgent mail, in percent."),
     ),
+    "mail.campaigns.by_queue": Parameter(
+        "off",
+        Switch(),
+        gettext_lazy(
+            "When campaigns leave: off, one after another by Mail Marketing: Process queue; "
+            "on, with the runs of Mail: Email Queue Manager."
+        ),
+    ),
     "mail.attachment.limit_megabytes": Parameter(
         "10", MEGABYTES, gettext_lazy("How large the attachments of one email may be together.")
     ),
@@ -134,6 +142,24 @@ KNOWN: Mapping[str, Parameter] = {
         "90",
         DAYS,
         gettext_lazy("Days for which the links to files work that were too large to be mailed."),
+    ),
+    "mail.vacuum.sent_days": Parameter(
+        "14",
+        DAYS,
+        gettext_lazy(
+            "Days for which what was sent stays under Sent and its text is kept as it was mailed; "
+            "the conversation shows for longer what became of it."
+        ),
+    ),
+    "mail.vacuum.attempts_days": Parameter(
+        "180",
+        DAYS,
+        gettext_lazy("Days after which of each email's attempts only the last one is kept."),
+    ),
+    "mail.vacuum.events_days": Parameter(
+        "365",
+        DAYS,
+        gettext_lazy("Days for which is kept how a message went out in detail, once it is settled."),
     ),
 }
 

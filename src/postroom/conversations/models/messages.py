@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import ClassVar
 
 from django.db import models
@@ -12,6 +13,9 @@ from postroom.conversations.models.addresses import Contact
 from postroom.conversations.models.records import Record, Stream, Subtype
 from postroom.workspaces.classified import Classified, Kept
 from postroom.workspaces.models import Member, Workspace
+
+#: For so long what a member has read in Postroom is kept; then nothing says any more that they were told.
+READ_KEPT = timedelta(days=180)
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
