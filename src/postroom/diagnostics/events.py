@@ -50,6 +50,9 @@ class EventKind(StrEnum):
     LIMIT_WITHDRAWN = "limit.withdrawn"  # [wanted] by an administrator, before it was decided
     LIMIT_GRANTED = "limit.granted"  # [wanted, granted] by an operator
     LIMIT_DECLINED = "limit.declined"  # [wanted, granted] by an operator
+    ACTION_CHANGED = "action.changed"  # [key, before, after] of a scheduled action, by a member
+    ACTION_RUN = "action.run"  # [key] by a member
+    ACTION_GIVEN_UP = "action.given_up"  # [key, error] failures switched it off
     AUTOMATIC_REPLY = "mail.automatic"  # [received, why] posted as a note, nobody told
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from postroom.engine import LaneKind
-from postroom.flows import housekeeping, receiving, scheduling, sending, watching
+from postroom.flows import acting, housekeeping, receiving, scheduling, sending, watching
 
 
 def lane_kinds() -> list[LaneKind]:
-    """What `Engine` is started with: mail out and in, what is said later, tidying, watching."""
+    """What `Engine` is started with: mail out and in, what is said later, actions, tidying, watching."""
     inbound = LaneKind(receiving.LANE, receiving.post_stored, receiving.due)
-    return [sending.KIND, inbound, scheduling.KIND, housekeeping.KIND, watching.KIND]
+    return [sending.KIND, inbound, scheduling.KIND, acting.KIND, housekeeping.KIND, watching.KIND]

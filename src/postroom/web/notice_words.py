@@ -39,6 +39,7 @@ WORDS: Mapping[str, tuple[str | Promise, str]] = {
         _("Emails have waited for an outgoing server for more than four hours."),
         "operator_health",
     ),
+    "action_given_up": (_("A scheduled action failed for a week and was switched off."), "actions"),
     "limit_asked": (_("A workspace asks for a higher daily limit."), "operator_workspaces"),
     "limit_declined": (_("The higher daily limit you asked for was declined; it stays as it is."), "limit"),
 }
