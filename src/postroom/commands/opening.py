@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +51,7 @@ def open_installation(*, is_new_welcome: bool = False) -> Config:
         raise Stopped(
             "The database is of an earlier version. Stop Postroom, start `postroom up` once, then try again."
         )
+    refuse_newer_database()
     from postroom.commands import logs
     from postroom.workspaces import installation
 
@@ -78,6 +81,29 @@ def no_workspace() -> Stopped:
     return Stopped(f"{sentence}, or name another folder with POSTROOM_DATA.")
 
 
+def await_database(seconds: float = 60.0) -> None:
+    """Wait for a PostgreSQL that does not answer yet, as when both are started at once. Raises Stopped."""
+    from django.db import OperationalError, connection
+
+    ends_at, is_told = time.monotonic() + seconds, False
+    while connection.vendor == "postgresql":
+        try:
+            connection.ensure_connection()
+        except OperationalError as error:
+            reason = " ".join(str(error).split())
+        else:
+            return
+        if time.monotonic() > ends_at:
+            raise Stopped(
+                f"The database does not answer: {reason}. Start it, or correct DATABASE_URL "
+                "(`postroom config show`), then start again."
+            )
+        if not is_told:
+            print(f"Waiting for the database ({reason}).", file=sys.stderr, flush=True)
+        is_told = True
+        time.sleep(1)
+
+
 def are_tables_missing() -> bool:
     """Is the database new?"""
     from django.db import connection
@@ -94,10 +120,60 @@ def has_unapplied_migrations() -> bool:
     return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
+def unknown_migrations(applied: Mapping[str, Iterable[str]]) -> list[str]:
+    """Which of these migrations, by app, this version does not know: those of a newer one."""
+    from django.apps import apps
+    from django.db import connection
+    from django.db.migrations.loader import MigrationLoader
+
+    known = MigrationLoader(connection).disk_migrations
+    ours = {config.label for config in apps.get_app_configs()}
+    return [
+        f"{app}.{name}"
+        for app, names in applied.items()
+        if app in ours
+        for name in names
+        if (app, name) not in known
+    ]
+
+
+def missing_migrations(applied: Mapping[str, Iterable[str]]) -> list[str]:
+    """Which migrations of this version are not among these."""
+    from django.db import connection
+    from django.db.migrations.loader import MigrationLoader
+
+    known = {(app, name) for app, names in applied.items() for name in names}
+    return [
+        f"{app}.{name}"
+        for app, name in MigrationLoader(connection).disk_migrations
+        if (app, name) not in known
+    ]
+
+
+def refuse_newer_database() -> None:
+    """Raise Stopped if a newer version has changed the tables: this one would not understand them."""
+    from django.db import connection
+    from django.db.migrations.recorder import MigrationRecorder
+
+    applied: dict[str, list[str]] = {}
+    for app, name in sorted(MigrationRecorder(connection).applied_migrations()):
+        applied.setdefault(app, []).append(name)
+    if unknown := unknown_migrations(applied):
+        raise Stopped(
+            "The database is of a newer version of Postroom: this one does not know "
+            f"{', '.join(unknown[:3])}. Install the version that was used last, or restore a "
+            "backup of the time before it."
+        )
+
+
 def make_tables() -> None:
-    """Create the tables, or bring them up to date; machines that start at once do so one after another."""
+    """Create the tables, or bring them up to date; machines that start at once do so one after another.
+
+    Raises Stopped, and changes nothing, if they are those of a newer version.
+    """
     from django.core.management import call_command
 
+    refuse_newer_database()
     with _alone_in_database():
         call_command("migrate", interactive=False, verbosity=0)
 

@@ -58,15 +58,16 @@ def _refuse_foreign_keys(row: Installation) -> None:
         )
 
 
-def instance() -> str:
+def instance(database: tuple[str, str] | None = None) -> str:
     """What tells this installation from a copy of it: POSTROOM_INSTANCE_ID, or a digest of where it lives.
 
     The digest covers the machine, the resolved data folder, the inode of `<data>/instance` and the
-    database's host and name. Several machines on one database need POSTROOM_INSTANCE_ID.
+    database's host and name. Several machines on one database need POSTROOM_INSTANCE_ID. `database` is the
+    host and name of another one than that which is open.
     """
     if settings.POSTROOM_INSTANCE_ID:
         return str(settings.POSTROOM_INSTANCE_ID)[:64]
-    place = [_machine(), str(Path(settings.POSTROOM_DATA).resolve()), _inode(), *_database()]
+    place = [_machine(), str(Path(settings.POSTROOM_DATA).resolve()), _inode(), *(database or _database())]
     return hashlib.sha256("\0".join(place).encode()).hexdigest()
 
 
