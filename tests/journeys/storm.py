@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from postroom.engine.waking import socket_path
+from postroom.engine.bells import socket_path
 
 POSTROOM = [sys.executable, "-c", "from postroom.commands import main; main()"]
 SECRET_KEY = secrets.token_hex(32)
@@ -180,7 +180,7 @@ class Machine:
         self.starts += 1
         with self.log.open("w") as said:
             self.run = subprocess.Popen(
-                [*POSTROOM, self.role],
+                [*POSTROOM, *self.role.split()],
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
@@ -210,8 +210,22 @@ class Machine:
 
     def wake(self, lane: str) -> None:
         """What a command beside it would tell its engine."""
+        if url := self.env["DATABASE_URL"]:
+            import psycopg
+
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("SELECT pg_notify('postroom_wake', %s)", [f"storm {lane}"])
+            return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.sendto(lane.encode(), socket_path(self.folder))
+
+    def stop(self) -> int:
+        """SIGTERM; return its exit code."""
+        assert self.run is not None
+        self.run.terminate()
+        code = self.run.wait(30)
+        self.run = None
+        return code
 
     def command(self, *arguments: str) -> str:
         """Run a short command beside it."""

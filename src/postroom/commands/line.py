@@ -17,6 +17,7 @@ from postroom.commands import (
     queue,
     quota,
     records,
+    roles,
     sealing,
     serve,
     servers,
@@ -38,6 +39,9 @@ app.command("demo", epilog="Example: postroom demo")(serve.demo)
 app.command("up", epilog="Example: RELAY_URL=smtp+starttls://user:password@relay.example:587 postroom up")(
     serve.up
 )
+app.command("web", epilog="Example: postroom web")(roles.web)
+app.command("smtp", epilog="Example: postroom smtp")(roles.smtp)
+app.command("worker", epilog="Example: postroom worker --http")(roles.worker)
 app.command("explain", epilog='Example: postroom explain "550 5.1.1 User unknown" --json')(explaining.explain)
 app.command("readyz", epilog="Example: postroom readyz --json")(settings.readyz)
 app.add_typer(workspaces.app, name="workspace")

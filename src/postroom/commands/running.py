@@ -1,4 +1,4 @@
-"""The one process of `postroom up` and `postroom demo`: pages, incoming mail and engine on one loop."""
+"""What runs in one process, on one loop: pages, incoming mail and engine, or one of them alone."""
 
 from __future__ import annotations
 
@@ -16,25 +16,30 @@ import uvicorn
 
 from postroom.commands.endpoints import cannot_listen
 from postroom.commands.failures import Stopped
+from postroom.commands.presence import present
 
 if TYPE_CHECKING:
+    from postroom.commands.unfounded import Application
     from postroom.engine.embedded import Engine
     from postroom.smtp.target import Target
     from postroom_server.config import Config
 
 log = logging.getLogger("postroom.running")
-HEARTBEAT_SECONDS = 30.0
 ENGINE_GRACE_SECONDS = 4.0
 WEB_GRACE_SECONDS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to run. `announce` is awaited once everything accepts connections."""
+    """What is to run. `announce` is awaited once everything accepts connections.
+
+    `role` is one of `Station.Role`. On `http` the pages are served, or, by a worker, the probes alone.
+    """
 
     config: Config
-    http: socket.socket
-    engine: Engine
+    role: str
+    http: socket.socket | None
+    engine: Engine | None
     target: Target | None
     announce: Callable[[], Awaitable[None]]
 
@@ -67,11 +72,16 @@ async def _run(plan: Plan) -> None:
     stop = _stop_on_signals()
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(_target(plan))
-        await stack.enter_async_context(_engine(plan))
-        await stack.enter_async_context(receiving_mail(plan.config))
-        web = await stack.enter_async_context(_web(plan))
+        await stack.enter_async_context(present(plan.role, plan.engine, plan.config))
+        ends = [asyncio.ensure_future(stop.wait())]
+        if plan.engine is not None:
+            await stack.enter_async_context(_engine(plan.engine))
+        if plan.role in ("up", "smtp"):
+            await stack.enter_async_context(receiving_mail(plan.config))
+        if plan.http is not None:
+            ends.append(await stack.enter_async_context(_web(plan, plan.http)))
         await plan.announce()
-        await asyncio.wait([asyncio.ensure_future(stop.wait()), web], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if not stop.is_set():
         raise Stopped("The pages stopped by themselves; the log says why.")
 
@@ -99,40 +109,15 @@ async def _target(plan: Plan) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _engine(plan: Plan) -> AsyncIterator[None]:
+async def _engine(engine: Engine) -> AsyncIterator[None]:
     from postroom.flows import sending
-    from postroom_server import keys
-    from postroom_server.settings import KEYS
 
     await asyncio.to_thread(sending.recover)
-    await plan.engine.start()
-    keys.note_start(plan.config, KEYS)
-    beating = asyncio.create_task(_beat_forever())
+    await engine.start()
     try:
         yield
     finally:
-        beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)
-        await plan.engine.stop(ENGINE_GRACE_SECONDS)
-
-
-async def _beat_forever() -> None:
-    while True:
-        try:
-            await asyncio.to_thread(_beat)
-        except Exception:  # a database that does not answer now may answer at the next beat
-            log.exception("Could not note that the engine is alive")
-        await asyncio.sleep(HEARTBEAT_SECONDS)
-
-
-def _beat() -> None:
-    from django.db import close_old_connections
-
-    from postroom.workspaces import installation, key_ring
-
-    key_ring.look_again()
-    close_old_connections()  # a connection that the database has dropped is replaced
-    installation.heartbeat()
+        await engine.stop(ENGINE_GRACE_SECONDS)
 
 
 @contextlib.asynccontextmanager
@@ -167,16 +152,13 @@ async def listening(listener: Any, config: Config, name: str) -> AsyncIterator[N
 
 
 @contextlib.asynccontextmanager
-async def _web(plan: Plan) -> AsyncIterator[asyncio.Task[None]]:
-    """Serve the pages and the API on the socket that was bound before anything else."""
-    from postroom.commands.unfounded import until_founded
-    from postroom_server.asgi import application
-
+async def _web(plan: Plan, http: socket.socket) -> AsyncIterator[asyncio.Task[Any]]:
+    """Serve on the socket that was bound before anything else."""
     # Files are read in a thread, which is what this warns of; ours are small.
     warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
     server = Web(
         uvicorn.Config(
-            until_founded(application),
+            _application(plan.role),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -185,7 +167,7 @@ async def _web(plan: Plan) -> AsyncIterator[asyncio.Task[None]]:
             timeout_graceful_shutdown=WEB_GRACE_SECONDS,
         )
     )
-    serving = asyncio.create_task(server.serve(sockets=[plan.http]))
+    serving: asyncio.Task[Any] = asyncio.create_task(server.serve(sockets=[http]))
     try:
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
@@ -193,3 +175,11 @@ async def _web(plan: Plan) -> AsyncIterator[asyncio.Task[None]]:
     finally:
         server.should_exit = True
         await serving
+
+
+def _application(role: str) -> Application:
+    """The pages and the API; of a worker only the probes."""
+    from postroom.commands.unfounded import only_probes, until_founded
+    from postroom_server.asgi import application
+
+    return only_probes(application) if role == "worker" else until_founded(application)

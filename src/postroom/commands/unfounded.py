@@ -14,7 +14,9 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_OPEN_PATHS = ("/livez", "/readyz", "/static/")
+PROBES = ("/livez", "/readyz", "/healthz", "/health", "/metrics")
+_OPEN_PATHS = (*PROBES, "/static/")
+_PLAIN = (b"content-type", b"text/plain; charset=utf-8")
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Postroom</title>
@@ -56,6 +58,19 @@ def _has_workspace() -> bool:
         return Workspace.objects.exists()
     finally:
         close_old_connections()
+
+
+def only_probes(application: Application) -> Application:
+    """The application, of which nothing can be reached but what watches over a process."""
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in PROBES:
+            await send({"type": "http.response.start", "status": 404, "headers": [_PLAIN]})
+            await send({"type": "http.response.body", "body": b"The pages are served elsewhere.\n"})
+            return
+        await application(scope, receive, send)
+
+    return guarded
 
 
 async def _say_so(send: Send) -> None:
