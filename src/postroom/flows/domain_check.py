@@ -22,6 +22,8 @@ from postroom.wire.dkim_keys import KeyRecord, read_record, record_name, record_
 from postroom.workspaces.models import DkimKey, MailDomain, Workspace
 
 TIMEOUT_SECONDS = 5.0
+#: What was last known of each check, as `flows.dns_checking` keeps it beside the findings.
+KNOWN = "known"
 #: Hosts of providers whose SPF record is not that of the host itself, as they document it.
 _INCLUDES = {
     "sendgrid.net": "sendgrid.net",
@@ -114,7 +116,8 @@ def check(domain: MailDomain, resolver: Resolver | None = None) -> Findings:
         spf, dmarc, mx, *found = threads.map(lambda question: question(), questions)
     by_selector = {key.selector: finding for key, finding in zip(keys, found, strict=True)}
     findings = Findings(_unless_unreadable(_sum(domain, keys, found), keys), spf, dmarc, mx, by_selector)
-    domain.dns_findings, domain.dns_checked_at = asdict(findings), timezone.now()
+    known = {KNOWN: domain.dns_findings[KNOWN]} if KNOWN in domain.dns_findings else {}
+    domain.dns_findings, domain.dns_checked_at = asdict(findings) | known, timezone.now()
     domain.save(update_fields=["dns_findings", "dns_checked_at"])
     return findings
 

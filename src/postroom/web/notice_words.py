@@ -23,6 +23,10 @@ WORDS: Mapping[str, tuple[str | Promise, str]] = {
         _("A DKIM key cannot be read any more, so mail leaves without its signature."),
         "domains",
     ),
+    "dns_worse": (
+        _("DNS no longer says what it should of a mail domain. See what is wrong, and publish it anew."),
+        "domains",
+    ),
     "server_down": (_("An outgoing server cannot be reached, and emails wait for it."), "servers"),
     "mail_slow": (_("Emails that are due do not leave; those who run this installation are told."), "emails"),
     "mail_slow_here": (
