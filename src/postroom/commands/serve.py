@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
+    from postroom.engine.bells import Bell
     from postroom.engine.embedded import Engine
     from postroom.smtp.target import Target
     from postroom.workspaces.models import Installation
@@ -40,14 +41,14 @@ def demo() -> None:
     The demo lives in the folder postroom-demo (POSTROOM_DATA chooses another). Ctrl-C stops it.
     """
     os.environ.setdefault("POSTROOM_DATA", DEMO_FOLDER)
-    config = _load()
-    engine = _claim_folder(config)
-    http = _take_endpoints(config, has_target=True)
+    config = load()
+    engine = engine_of(config)
+    http = take_endpoints(config, "POSTROOM_HTTP", "POSTROOM_SMTP", "POSTROOM_TARGET")
     os.environ["RELAY_URL"] = f"smtp://{os.environ['POSTROOM_TARGET']}"
     os.environ.setdefault("POSTROOM_PRIVATE_NETWORKS", "127.0.0.0/8, ::1")  # all of it is on this machine
     os.environ["POSTROOM_OPEN_INTERNET"] = "no"  # nothing leaves it, over whichever server
     _tell_commands(config)
-    config = _make_ready(engine)
+    config = make_ready(engine)
 
     from postroom.commands import demo_story
     from postroom.commands.target import built_in_target
@@ -58,9 +59,10 @@ def demo() -> None:
         await demo_story.wait_for_red_envelope(story)
         for line in demo_story.what_to_try(story, config):
             print(line)
-        _say_ready(config)
 
-    _run(config, http, engine, target=built_in_target(config), announce=announce)
+    ready = f"Ready {config.base_url}"
+    target = built_in_target(config)
+    run(config, "up", ready, http=http, engine=engine, target=target, before_ready=announce)
 
 
 def up() -> None:
@@ -69,19 +71,16 @@ def up() -> None:
     At the very first start it asks for the workspace, its administrator and a password if there is a
     terminal; otherwise make the workspace with `postroom workspace create`.
     """
-    config = _load()
-    engine = _claim_folder(config)
-    http = _take_endpoints(config, has_target=False)
-    config = _make_ready(engine)
-    _found_first_workspace(config)
-
-    async def announce() -> None:
-        _say_ready(config)
-
-    _run(config, http, engine, target=None, announce=announce)
+    config = load()
+    engine = engine_of(config)
+    http = take_endpoints(config, "POSTROOM_HTTP", "POSTROOM_SMTP")
+    config = make_ready(engine)
+    _found_first_workspace()
+    run(config, "up", f"Ready {config.base_url}", http=http, engine=engine)
 
 
-def _load() -> Config:
+def load() -> Config:
+    """The configuration; what is doubtful about it is said on stderr. Raises ConfigError."""
     from postroom_server import config as configuration
 
     config = configuration.load()
@@ -90,28 +89,39 @@ def _load() -> Config:
     return config
 
 
-def _claim_folder(config: Config) -> Engine:
-    """Take the data folder, before the addresses: a second start is told of the first, not of its ports."""
+def engine_of(config: Config) -> Engine:
+    """An engine of the fleet on PostgreSQL; on SQLite the only one of the data folder, which it takes.
+
+    Before the addresses are taken: a second start is told of the first, not of its ports. Raises EngineTaken.
+    """
     from postroom.engine.embedded import Engine
     from postroom_server import folder
 
-    engine = Engine(folder.prepare(config), ())
+    engine = Engine(folder.prepare(config), (), bell=_fleet() if config.has_postgres else None)
     engine.claim()
     return engine
 
 
-def _take_endpoints(config: Config, *, has_target: bool) -> socket.socket:
-    """Take the pages' address and see that the others are free."""
+def _fleet() -> Bell:
+    from postroom.engine.fleet import FleetBell
+
+    return FleetBell()
+
+
+def take_endpoints(config: Config, to_keep: str, *to_find: str) -> socket.socket:
+    """Take the address of one setting and see that those of the others are free. Raises Stopped."""
     from postroom.commands import endpoints
 
-    endpoints.find(config, "POSTROOM_SMTP")
-    if has_target:
-        endpoints.find(config, "POSTROOM_TARGET")
-    return endpoints.take(config, "POSTROOM_HTTP")
+    for name in to_find:
+        endpoints.find(config, name)
+    return endpoints.take(config, to_keep)
 
 
-def _make_ready(engine: Engine) -> Config:
-    """Check the relay, bring the tables up to date, know the installation, tell the engine its lanes."""
+def make_ready(engine: Engine | None = None) -> Config:
+    """Check the relay, bring the tables up to date, know the installation, tell the engine its lanes.
+
+    A PostgreSQL that does not answer yet is waited for. Raises Stopped.
+    """
     from postroom.commands import logs, opening
 
     config = opening.set_up_django()
@@ -121,7 +131,9 @@ def _make_ready(engine: Engine) -> Config:
     from postroom.workspaces import installation
 
     _check_relay(config["RELAY_URL"])
-    engine.kinds = tuple(lane_kinds())
+    if engine is not None:
+        engine.kinds = tuple(lane_kinds())
+    opening.await_database()
     opening.make_tables()
     acting.get_ready()
     say_capture(installation.recognise())
@@ -146,33 +158,47 @@ def _check_relay(url: str) -> None:
             raise Stopped(f"RELAY_URL cannot be used: {error}") from error
 
 
-def _run(
+def run(
     config: Config,
-    http: socket.socket,
-    engine: Engine,
+    role: str,
+    ready: str,
     *,
-    target: Target | None,
-    announce: Callable[[], Awaitable[None]],
+    http: socket.socket | None = None,
+    engine: Engine | None = None,
+    target: Target | None = None,
+    before_ready: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    from postroom.commands.running import Plan, run
+    """Run what a role has until it is stopped; say `ready` once all of it accepts connections."""
+    from postroom.commands import running
 
-    run(Plan(config=config, http=http, engine=engine, target=target, announce=announce))
+    async def announce() -> None:
+        if before_ready is not None:
+            await before_ready()
+        print(ready, flush=True)
+
+    plan = running.Plan(config=config, role=role, http=http, engine=engine, target=target, announce=announce)
+    running.run(plan)
 
 
-def _say_ready(config: Config) -> None:
-    print(f"Ready {config.base_url}", flush=True)
-
-
-def _found_first_workspace(config: Config) -> None:
-    """Ask for the first workspace, or say how to make it."""
+def say_no_workspace() -> bool:
+    """Say how to make the first workspace, if there is none yet; True if so."""
     from postroom.commands import opening
     from postroom.workspaces.models import Workspace
 
     if Workspace.objects.exists():
-        return
+        return False
+    print(opening.no_workspace(), file=sys.stderr)
+    return True
+
+
+def _found_first_workspace() -> None:
+    """Ask for the first workspace, or say how to make it."""
+    from postroom.workspaces.models import Workspace
+
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        print(opening.no_workspace(), file=sys.stderr)
+        say_no_workspace()
         return
     from postroom.commands.asking import ask_for_workspace
 
-    ask_for_workspace()
+    if not Workspace.objects.exists():
+        ask_for_workspace()
