@@ -20,9 +20,9 @@ from django.utils.translation import gettext as _
 from postroom import engine
 from postroom.diagnostics.events import EventKind, note
 from postroom.engine import LaneKind
-from postroom.flows import action_words, notices, scheduling
+from postroom.flows import action_words, dns_checking, notices, scheduling, vacuuming
 from postroom.schedule import planning, running, triggers
-from postroom.schedule.catalogue import SCHEDULED_MESSAGES, SHIPPED
+from postroom.schedule.catalogue import AUTO_VACUUM, DNS_CHECK, SCHEDULED_MESSAGES, SHIPPED
 from postroom.schedule.models import ScheduledAction
 from postroom.schedule.running import Outcome, Result, Taken
 from postroom.schedule.work import Run, Work
@@ -41,6 +41,8 @@ _CREDENTIALS = re.compile(r"//[^/\s@]*@|(?i:(password|secret|token|key)\s*[=:]\s
 #: What each action does.
 WORK: Mapping[str, Work] = {
     SCHEDULED_MESSAGES: scheduling.post_overdue,
+    AUTO_VACUUM: vacuuming.vacuum,
+    DNS_CHECK: dns_checking.check_domains,
 }
 
 
