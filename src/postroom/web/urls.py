@@ -4,6 +4,7 @@ from allauth.account import views as account
 from django.urls import URLPattern, URLResolver, path, re_path
 
 from postroom.web.pages import (
+    actions,
     aliases,
     attachments,
     capturing,
@@ -132,6 +133,13 @@ _settings = [
     path("settings/limit/withdraw", limits.withdraw, name="withdraw_limit"),
 ]
 
+_technical = [
+    path("technical", actions.technical, name="technical"),
+    path("technical/actions", actions.actions, name="actions"),
+    path("technical/actions/<int:pk>", actions.action, name="action"),
+    path("technical/actions/<int:pk>/run", actions.run_action, name="run_action"),
+]
+
 _operator = [
     path("operator/workspaces", tenants.workspaces, name="operator_workspaces"),
     path("operator/workspaces/<slug:slug>", tenants.workspace, name="operator_workspace"),
@@ -148,6 +156,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *_conversations,
     *_mail,
     *_settings,
+    *_technical,
     *_operator,
     *_probes,
     *_account,
