@@ -37,12 +37,15 @@ BODIES_OF: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "decision"): {"granted": 300},
 }
 
+# The same keys lead to other actions in every workspace: tests/api/test_actions.py.
+OWN_IN_EVERY_WORKSPACE = "/api/v1/actions/"
+
 
 def routes_with_ids() -> list[tuple[str, str]]:
     found = []
     for path, methods in api.get_openapi_schema()["paths"].items():
         for method, operation in methods.items():
-            if "{" in path and "security" in operation:
+            if "{" in path and "security" in operation and not path.startswith(OWN_IN_EVERY_WORKSPACE):
                 found.append((method, path.removeprefix("/api/v1")))
     return found
 

@@ -20,17 +20,18 @@ ROOT = Path(postroom.__file__).parent
 # What is mailed has its styles in it, because mail programs want that.
 TEMPLATES = sorted(path for path in (ROOT / "templates").rglob("*.html") if path.parent.name != "mail")
 PLAIN = [str(page.name) for page in urlpatterns if "<" not in str(page.pattern)]  # type: ignore[union-attr]
-NO_PAGE = {"livez", "readyz", "mark_read", "withdraw_limit", "language", "target", "workspaces"}
+NO_PAGE = {"livez", "readyz", "mark_read", "withdraw_limit", "language", "target", "workspaces", "technical"}
 SHOWN = [name for name in PLAIN if not name.startswith(("account_", "emails_")) and name not in NO_PAGE]
 
 
-@pytest.mark.parametrize("name", [*SHOWN, "record", "delivery"])
+@pytest.mark.parametrize("name", [*SHOWN, "record", "delivery", "action"])
 def test_every_page_can_be_read_by_machines(people: Cast, as_olga: Client, name: str) -> None:
     """One h1, one main, landmarks with names, a label for every field, a name for every button."""
     Member.objects.filter(pk=people.olga.pk).update(is_developer=True)
     email = failed(people)
     waiting(people)
-    ids = {"record": [people.record.pk], "delivery": [email.message_id]}
+    action = people.workspace.scheduled_actions.get(key="mail_queue")
+    ids = {"record": [people.record.pk], "delivery": [email.message_id], "action": [action.pk]}
     page = as_olga.get(reverse(name, args=ids.get(name, []))).content.decode()
     assert page.count("<h1") == 1
     assert page.count("<main") == 1

@@ -15,6 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
+from postroom.flows.acting import ActionRuns
 from postroom.flows.posting import OutsidersNamed
 from postroom.wire.address import AddressError
 from postroom.workspaces.refusals import RequestRefused
@@ -100,6 +101,11 @@ KNOWN: Mapping[str, Known] = {
         409,
         "The email is not in a state that allows this",
         "Retry works on Delivery Failed and Cancelled, Send Now and Cancel on Outgoing that is not in hand.",
+    ),
+    "action_running": Known(
+        409,
+        "The scheduled action is running",
+        "Wait until its run has ended, mostly within seconds, and repeat the request. Nothing was changed.",
     ),
     "too_large": Known(
         413, "The request is too large", "Send at most 30 MB; attach less, or send several messages."
@@ -222,6 +228,7 @@ _BY_KIND: Mapping[type[Exception], str] = {
     HttpError: "malformed",
     Http404: "not_found",
     AddressError: "address_malformed",
+    ActionRuns: "action_running",
     RequestRefused: "refused",
     exceptions.RequestDataTooBig: "too_large",
 }

@@ -6,7 +6,18 @@ from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver
 from ninja import NinjaAPI
 
-from postroom.api import dkim, emails, inbound, problems, quota, records, scheduled, servers, settings
+from postroom.api import (
+    actions,
+    dkim,
+    emails,
+    inbound,
+    problems,
+    quota,
+    records,
+    scheduled,
+    servers,
+    settings,
+)
 from postroom.api.callers import BearerKey
 
 api = NinjaAPI(
@@ -22,6 +33,7 @@ api.add_router("/records", records.router)
 api.add_router("/inbound", inbound.router)
 api.add_router("/servers", servers.router)
 api.add_router("/domains", dkim.router)
+api.add_router("/actions", actions.router)
 api.add_router("", emails.router)
 api.add_router("", quota.router)
 api.add_router("", scheduled.router)

@@ -7,16 +7,21 @@ from typing import Annotated
 import typer
 
 from postroom.commands import (
+    actions,
+    backup,
     capturing,
     dkim,
     explaining,
     inbound,
     keys,
+    log_search,
     messages,
+    moving,
     parameters,
     queue,
     quota,
     records,
+    restoring,
     roles,
     sealing,
     serve,
@@ -44,11 +49,21 @@ app.command("smtp", epilog="Example: postroom smtp")(roles.smtp)
 app.command("worker", epilog="Example: postroom worker --http")(roles.worker)
 app.command("explain", epilog='Example: postroom explain "550 5.1.1 User unknown" --json')(explaining.explain)
 app.command("readyz", epilog="Example: postroom readyz --json")(settings.readyz)
+app.command(
+    "restore",
+    epilog="Example: postroom restore postroom.tar.gz --data /srv/copy --keys /safe/postroom.key",
+)(restoring.restore)
+app.command(
+    "migrate-store",
+    epilog="Example: postroom migrate-store --to postgresql://postroom@db.example/postroom --dry-run",
+)(moving.migrate_store)
+app.add_typer(backup.app, name="backup")
 app.add_typer(workspaces.app, name="workspace")
 app.add_typer(users.app, name="user")
 app.add_typer(records.app, name="record")
 app.add_typer(messages.app, name="message")
 app.add_typer(queue.app, name="queue")
+app.add_typer(actions.app, name="action")
 app.add_typer(inbound.app, name="inbound")
 app.add_typer(quota.app, name="quota")
 app.add_typer(capturing.app, name="capture")
@@ -58,6 +73,7 @@ app.add_typer(dkim.app, name="dkim")
 app.add_typer(sealing.app, name="secret")
 app.add_typer(parameters.app, name="parameter")
 app.add_typer(settings.app, name="config")
+app.add_typer(log_search.app, name="log")
 app.add_typer(target.app, name="target")
 
 

@@ -33,6 +33,7 @@ def _shapes() -> dict[str, Any]:
         explaining,
         inbound,
         keys,
+        log_search,
         queue,
         settings,
         target,
@@ -72,15 +73,28 @@ def _shapes() -> dict[str, Any]:
         "parameter set": parameter_shapes.ParameterShape,
         "config show": list[settings.SettingShape],
         "readyz": settings.ReadinessShape,
+        "log search": list[log_search.LogLineShape],
         "target list": list[target.TargetMailShape],
         "target show": target.TargetMailShape,
         **_shapes_of_ways_out(),
+        **_shapes_of_store(),
+    }
+
+
+def _shapes_of_store() -> dict[str, Any]:
+    from postroom.commands import backup, moving, restoring
+
+    return {
+        "backup create": backup.BackupShape,
+        "backup verify": backup.BackupShape,
+        "restore": restoring.RestoredShape,
+        "migrate-store": moving.MovedShape,
     }
 
 
 def _shapes_of_ways_out() -> dict[str, Any]:
     from postroom.commands import sealing
-    from postroom.flows import domain_shapes, limit_shapes, server_shapes
+    from postroom.flows import action_shapes, domain_shapes, limit_shapes, server_shapes
 
     return {
         "quota show": limit_shapes.QuotaShape,
@@ -89,6 +103,12 @@ def _shapes_of_ways_out() -> dict[str, Any]:
         "quota requests": list[limit_shapes.LimitRequestShape],
         "quota grant": limit_shapes.LimitRequestShape,
         "quota decline": limit_shapes.LimitRequestShape,
+        "action list": list[action_shapes.ActionShape],
+        "action show": action_shapes.ActionShape,
+        "action run": action_shapes.ChangedActionShape,
+        "action set": action_shapes.ChangedActionShape,
+        "action enable": action_shapes.ChangedActionShape,
+        "action disable": action_shapes.ChangedActionShape,
         "dkim list": list[domain_shapes.DkimKeyShape],
         "dkim make": domain_shapes.DkimKeyShape,
         "dkim check": domain_shapes.DomainShape,

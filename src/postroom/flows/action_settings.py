@@ -130,12 +130,12 @@ def _set_clock(row: ScheduledAction, time_zone: str | None) -> None:
 def _set_next_call(row: ScheduledAction, at: datetime | None) -> None:
     if at is None:
         return
-    at, now = at.astimezone(UTC), timezone.now()
+    now = timezone.now()
     if at < now - timedelta(minutes=1):
         raise RequestRefused(_("That time has passed. Choose one that lies ahead."))
     if at > now + FARTHEST:
         raise RequestRefused(_("That is more than a year ahead. Choose an earlier time."))
-    row.next_call_at = row.anchor_at = at
+    row.next_call_at = row.anchor_at = at.astimezone(UTC)
 
 
 def _set_priority(row: ScheduledAction, priority: int | None) -> None:

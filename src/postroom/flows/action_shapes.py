@@ -74,8 +74,16 @@ class ActionShape:
     triggers: list[TriggerShape]
 
 
+@dataclass(frozen=True, slots=True)
+class ChangedActionShape:
+    """An action that was changed, or is to run now; `warnings` says what to think about all the same."""
+
+    action: ActionShape
+    warnings: list[str]
+
+
 def actions_to_show(member: Member) -> QuerySet[ScheduledAction]:
-    """The actions of a member's workspace, as the catalogue orders them, with what `shape_of_action` reads."""
+    """The actions of a member's workspace, in the catalogue's order, with what `shape_of_action` reads."""
     triggers = Prefetch("triggers", queryset=Trigger.objects.order_by("at"))
     places = [When(key=key, then=place) for place, key in enumerate(SHIPPED)]
     rows = ScheduledAction.objects.for_member(member).filter(key__in=SHIPPED).order_by(Case(*places))

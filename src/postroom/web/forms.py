@@ -374,7 +374,9 @@ class PreferencesForm(forms.Form):
     is_developer = forms.BooleanField(
         label=gettext_lazy("Developer mode"),
         required=False,
-        help_text=gettext_lazy("Shows System Parameters and the ids that programs use."),
+        help_text=gettext_lazy(
+            "Shows Technical, with scheduled actions and system parameters, and the ids that programs use."
+        ),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -85,6 +85,11 @@ def for_admins(page: Page[P]) -> View[P]:
     return for_members(_only(lambda member: member.is_admin, page))
 
 
+def for_developers(page: Page[P]) -> View[P]:
+    """Let administrators and operators in who are in developer mode; to others the page does not exist."""
+    return for_members(_only(lambda member: member.is_admin and member.is_developer, page))
+
+
 def for_operators(page: Page[P]) -> View[P]:
     """Let operators in; to everybody else the page does not exist."""
     return for_members(_only(lambda member: member.is_operator, page))
