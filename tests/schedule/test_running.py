@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from postroom.schedule import running
+from postroom.schedule.clock import by_own_clock
 from postroom.schedule.models import ScheduledAction, Trigger
 from postroom.schedule.running import Cause, Outcome, Result
 from tests.people import Cast
@@ -253,3 +254,12 @@ def test_a_zone_that_is_no_longer_known_counts_as_utc(people: Cast) -> None:
     run(NOON)
     action.refresh_from_db()
     assert action.next_call_at == NOON + DAY
+
+
+def test_a_machine_whose_clock_is_ahead_waits_by_the_databases(
+    people: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("postroom.schedule.clock.clock", lambda: NOON)
+    ahead = NOON + 2 * MINUTE
+    monkeypatch.setattr("django.utils.timezone.now", lambda: ahead)
+    assert by_own_clock(NOON + HOUR) == ahead + HOUR

@@ -37,7 +37,7 @@ class Ear:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
     times = [NOON + timedelta(seconds=20)]
-    monkeypatch.setattr(timezone, "now", lambda: times[0])
+    monkeypatch.setattr(triggers, "clock", lambda: times[0])
     return times
 
 

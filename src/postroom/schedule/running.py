@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Case, DateTimeField, F, Min, Q, QuerySet, When
-from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from postroom.schedule import triggers
+from postroom.schedule.clock import clock
 from postroom.schedule.models import ScheduledAction, Trigger
 from postroom.schedule.planning import call_after
 
@@ -60,16 +60,6 @@ def due(keys: Collection[str], now: datetime) -> QuerySet[ScheduledAction]:
     waited = Case(When(is_unfinished=True, then=F("last_run_at")), output_field=DateTimeField())
     ready = ScheduledAction.objects.filter(is_due, lease="", key__in=keys)
     return ready.order_by("is_unfinished", "failure_count", waited, "priority", "pk")
-
-
-def clock() -> datetime:
-    """The database's clock, by which all machines agree on whose lease is over."""
-    if connection.vendor != "postgresql":
-        return timezone.now()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        at: datetime = cursor.fetchone()[0]
-        return at
 
 
 def take(lease: str, keys: Collection[str], now: datetime | None = None) -> Taken | None:

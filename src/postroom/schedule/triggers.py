@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Q
-from django.utils import timezone
 
 from postroom import engine
+from postroom.schedule.clock import clock
 from postroom.schedule.models import ScheduledAction, Trigger
 
 LANE = "actions:"
@@ -25,10 +25,10 @@ def trigger(workspace_id: int, key: str, at: datetime | None = None, *, by_hand:
     ended, so that the run which uses it up sees the work.
     """
     found = ScheduledAction.objects.filter(workspace_id=workspace_id, key=key).values_list("pk", "is_active")
-    now = timezone.now()
+    now = clock()
     for pk, is_active in found:
         if is_active or by_hand or (at is not None and at > now):
-            _store(pk, minute_of(at, now), by_hand=by_hand)
+            _store(pk, minute_of(at, now), now, by_hand=by_hand)
 
 
 def minute_of(at: datetime | None, now: datetime) -> datetime:
@@ -38,10 +38,10 @@ def minute_of(at: datetime | None, now: datetime) -> datetime:
     return minute if due <= now or due == minute else minute + MINUTE
 
 
-def _store(action_id: int, at: datetime, *, by_hand: bool) -> None:
+def _store(action_id: int, at: datetime, now: datetime, *, by_hand: bool) -> None:
     """An update where it is there already: it locks the row, and a run that begins now waits for us."""
     Trigger.objects.bulk_create(
-        [Trigger(action_id=action_id, at=at, is_by_hand=by_hand, created_at=timezone.now())],
+        [Trigger(action_id=action_id, at=at, is_by_hand=by_hand, created_at=now)],
         update_conflicts=True,
         unique_fields=["action", "at", "is_by_hand"],
         update_fields=["created_at"],
