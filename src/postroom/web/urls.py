@@ -11,6 +11,7 @@ from postroom.web.pages import (
     delivery,
     dkim,
     emails,
+    health,
     inbox,
     incoming,
     limits,
@@ -141,6 +142,7 @@ _technical = [
 ]
 
 _operator = [
+    path("operator/health", health.queue_health, name="operator_health"),
     path("operator/workspaces", tenants.workspaces, name="operator_workspaces"),
     path("operator/workspaces/<slug:slug>", tenants.workspace, name="operator_workspace"),
     path("operator/workspaces/<slug:slug>/decision", tenants.decide, name="operator_decide"),
