@@ -19,7 +19,8 @@ from tests.people import Cast, join
 from tests.web.conftest import Browse
 from tests.web.mail import said
 
-OPEN = {"livez", "readyz", "linked_file", "one_click"}  # what is behind the last two is in a signed token
+PROBES = {"livez", "readyz", "healthz", "health"}
+OPEN = {*PROBES, "linked_file", "one_click"}  # what is behind the last two is in a signed token
 
 
 def _pages() -> list[URLPattern]:

@@ -20,7 +20,8 @@ ROOT = Path(postroom.__file__).parent
 # What is mailed has its styles in it, because mail programs want that.
 TEMPLATES = sorted(path for path in (ROOT / "templates").rglob("*.html") if path.parent.name != "mail")
 PLAIN = [str(page.name) for page in urlpatterns if "<" not in str(page.pattern)]  # type: ignore[union-attr]
-NO_PAGE = {"metrics", "livez", "readyz", "mark_read", "withdraw_limit", "language", "target", "workspaces", "technical"}
+PROBES = {"livez", "readyz", "healthz", "health"}
+NO_PAGE = {*PROBES, "mark_read", "withdraw_limit", "language", "target", "workspaces", "technical"}
 SHOWN = [name for name in PLAIN if not name.startswith(("account_", "emails_")) and name not in NO_PAGE]
 
 

@@ -1,12 +1,27 @@
 """livez and readyz."""
 
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any, NamedTuple
 
+import pytest
+from django.db import OperationalError
+from django.db.models.functions import Now
 from django.test import Client
-from django.utils import timezone
 
-from postroom.workspaces import installation
-from postroom.workspaces.models import Installation
+from postroom.diagnostics import readiness
+from postroom.workspaces import stations
+from postroom.workspaces.models import Station
+
+
+@pytest.fixture
+def worker(db: None) -> Iterator[Station]:
+    """An engine that runs somewhere."""
+    yield stations.come(Station.Role.WORKER)
+    stations._here, stations._place = "", (0, 1)
 
 
 def test_alive_means_that_it_answers(client: Client) -> None:
@@ -14,16 +29,64 @@ def test_alive_means_that_it_answers(client: Client) -> None:
     assert client.get("/livez").json() == {"status": "ok"}
 
 
-def test_ready_means_database_tables_and_engine(db: None, client: Client) -> None:
-    """A process that has no engine is ready without."""
-    answer = client.get("/readyz")
+@pytest.mark.parametrize("path", ["/readyz", "/healthz", "/health"])
+def test_ready_means_database_tables_engine_and_room(worker: Station, client: Client, path: str) -> None:
+    answer = client.get(path)
     assert answer.status_code == 200
-    assert answer.json()["checks"] == {"database": True, "migrations": True, "engine": True}
+    assert answer.json()["checks"] == {"database": True, "migrations": True, "engine": True, "disk": True}
+    assert answer.json()["figures"]["oldest_due_seconds"] == 0
 
 
-def test_a_silent_engine_is_not_ready(db: None, client: Client) -> None:
-    """It beat once and then no more."""
-    installation.recognise()
-    Installation.objects.update(engine_seen_at=timezone.now() - timedelta(minutes=4))
+def test_without_an_engine_anywhere_it_is_not_ready(worker: Station, client: Client) -> None:
+    Station.objects.update(seen_at=Now() - timedelta(seconds=36))
+    stations.come(Station.Role.WEB)
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["checks"]["engine"]) == (503, False)
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "has_room"),
+    [
+        (10**12, 10**12 // 100 - 1, False),
+        (10**12, 10**12 // 100, True),
+        (10**9, 99 * 2**20, False),
+        (10**9, 101 * 2**20, True),
+    ],
+)
+@pytest.mark.usefixtures("worker")
+def test_a_full_disk_is_not_ready(
+    client: Client, monkeypatch: pytest.MonkeyPatch, total: int, free: int, has_room: bool
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(total, total - free, free))
+    answer = client.get("/readyz")
+    assert answer.json()["checks"]["disk"] is has_room
+    assert answer.status_code == (200 if has_room else 503)
+
+
+def without_database(*_: Any) -> bool:
+    raise OperationalError("connection to server at 10.1.2.3 failed: [Errno 111]")
+
+
+def test_without_a_database_it_says_so_and_names_no_address(
+    worker: Station, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "_are_migrations_done", without_database)
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["database"] is False
+    assert "10.1.2.3" not in answer.content.decode()
+
+
+def test_strangers_read_no_more_than_whether_it_is_ready(
+    worker: Station, client: Client, settings: Any
+) -> None:
+    assert client.get("/readyz", REMOTE_ADDR="192.0.2.7").json() == {"status": "ok"}
+    settings.POSTROOM_METRICS_TOKEN = "correct horse"
+    named = client.get("/readyz", REMOTE_ADDR="192.0.2.7", headers={"Authorization": "Bearer correct horse"})
+    assert "checks" in named.json()

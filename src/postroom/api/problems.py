@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core import exceptions
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -109,6 +110,12 @@ KNOWN: Mapping[str, Known] = {
     ),
     "too_large": Known(
         413, "The request is too large", "Send at most 30 MB; attach less, or send several messages."
+    ),
+    "unavailable": Known(
+        503,
+        "Not now",
+        "The database does not answer; Postroom goes on by itself once it does. Wait for the seconds in "
+        "`Retry-After` and repeat the request with the same Idempotency-Key.",
     ),
     "internal": Known(
         500,
@@ -219,6 +226,9 @@ def problem_of(error: Exception) -> Problem:
     for kind, code in _BY_KIND.items():
         if isinstance(error, kind):
             return Problem(code, str(error) or KNOWN[code].title)
+    if isinstance(error, (OperationalError, InterfaceError)):
+        log.warning("A request found no database: %s", " ".join(str(error).split()))
+        return Problem("unavailable", "The database does not answer now.", retry_after=10)
     log.error("A request failed", exc_info=error)
     return Problem("internal", "The request was not done. The log of the server says why.")
 

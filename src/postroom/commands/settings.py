@@ -68,16 +68,18 @@ def readyz(as_json: AsJson = False) -> None:
     config = configuration.load()
     host, port = config.endpoint("POSTROOM_HTTP")
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/readyz"
-    is_ready, answer = _ask(url)
+    is_ready, answer = _ask(url, config["POSTROOM_METRICS_TOKEN"])
     if as_json or is_ready:
         print_one(ReadinessShape(is_ready, url, answer), "Ready.", as_json=as_json)
     if not is_ready:
         raise Stopped(f"{url} is not ready: {json.dumps(answer)}")
 
 
-def _ask(url: str) -> tuple[bool, Any]:
+def _ask(url: str, token: str) -> tuple[bool, Any]:
+    """With the token it says what it found, not only whether it is ready."""
+    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
     try:
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with urllib.request.urlopen(asked, timeout=10) as response:
             return True, json.load(response)
     except urllib.error.HTTPError as error:
         return False, error.read().decode("utf-8", "replace")[:1000]

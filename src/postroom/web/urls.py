@@ -15,6 +15,7 @@ from postroom.web.pages import (
     inbox,
     incoming,
     limits,
+    logs,
     metrics,
     people,
     preferences,
@@ -136,6 +137,7 @@ _settings = [
 
 _technical = [
     path("technical", actions.technical, name="technical"),
+    path("technical/logs", logs.logs, name="logs"),
     path("technical/actions", actions.actions, name="actions"),
     path("technical/actions/<int:pk>", actions.action, name="action"),
     path("technical/actions/<int:pk>/run", actions.run_action, name="run_action"),
@@ -152,6 +154,8 @@ _probes = [
     path("metrics", metrics.metrics, name="metrics"),
     path("livez", probes.livez, name="livez"),
     path("readyz", probes.readyz, name="readyz"),
+    path("healthz", probes.readyz, name="healthz"),
+    path("health", probes.readyz, name="health"),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [

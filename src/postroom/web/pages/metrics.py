@@ -26,7 +26,7 @@ _FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """All metrics, as of five seconds ago at most. Who may not read them is told what would help (403)."""
-    if not _may_read(request):
+    if not may_watch(request):
         return HttpResponse(_REFUSED, status=403, content_type="text/plain; charset=utf-8")
     accept = request.headers.get("Accept", "")
     is_open = "application/openmetrics-text" in accept
@@ -36,7 +36,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(body, content_type=content_type)
 
 
-def _may_read(request: HttpRequest) -> bool:
+def may_watch(request: HttpRequest) -> bool:
+    """May whoever asks read how the installation is? With the token; without one set, on this machine."""
     token = str(getattr(settings, "POSTROOM_METRICS_TOKEN", ""))
     if not token:
         return _is_from_here(request)
