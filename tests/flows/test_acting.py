@@ -375,7 +375,7 @@ def test_what_missed_its_time_is_posted_by_the_action_of_its_workspace(people: C
     ScheduledAction.objects.update(next_call_at=timezone.now() + FAR)
     trigger(people.workspace.pk, "scheduled_messages")
     assert acting.run_due() == 1
-    assert row_of(people, "scheduled_messages").last_counts == {"due messages": 1}
+    assert row_of(people, "scheduled_messages").last_counts == {"messages that were due": 1}
     assert [ScheduledMessage.objects.get(pk=row.pk).state for row in rows] == ["posted", "waiting"]
 
 

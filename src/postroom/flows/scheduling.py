@@ -12,6 +12,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from postroom import engine
 from postroom.conversations import sanitise, storage
@@ -36,6 +37,7 @@ TRY_AGAIN = timedelta(minutes=1)
 GIVE_UP_AFTER = timedelta(hours=1)
 SETTLED_KEPT = timedelta(days=14)
 UNDONE_KEPT = timedelta(days=7)
+LATE, STUCK = gettext_noop("messages that were due"), gettext_noop("of them not put together")
 State = ScheduledMessage.State
 
 
@@ -351,9 +353,9 @@ def post_overdue(run: Run) -> Iterator[Mapping[str, int]]:
     """The work of the scheduled action: a safety net for what missed its own time, of one workspace."""
     stuck: list[int] = []
     while _post_next(stuck, _with_people().filter(workspace=run.workspace)):
-        yield {"due messages": 1}
+        yield {LATE: 1}
     if stuck:
-        yield {"of them stuck": len(stuck)}
+        yield {STUCK: len(stuck)}
 
 
 def _post_next(stuck: list[int], among: ScheduledMessageQuerySet | None = None) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import calendar
+import zoneinfo
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from zoneinfo import ZoneInfo
 
 from postroom.schedule.models import ScheduledAction
 
@@ -16,7 +16,9 @@ _LENGTHS = {Unit.MINUTES: timedelta(minutes=1), Unit.HOURS: timedelta(hours=1)}
 _DAYS = {Unit.DAYS: 1, Unit.WEEKS: 7}
 
 
-def next_call(previous: datetime, now: datetime, interval: int, unit: str, zone: ZoneInfo) -> datetime:
+def next_call(
+    previous: datetime, now: datetime, interval: int, unit: str, zone: zoneinfo.ZoneInfo
+) -> datetime:
     """The first due time after `now`, of those `interval` units apart that begin at `previous`.
 
     All times are aware; the result is in UTC. Minutes and hours are plain durations: what runs every 5
@@ -62,7 +64,7 @@ def months_later(wall: datetime, months: int) -> datetime:
     return wall.replace(year=year, month=month + 1, day=day)
 
 
-def first_moment(wall: datetime, zone: ZoneInfo) -> datetime:
+def first_moment(wall: datetime, zone: zoneinfo.ZoneInfo) -> datetime:
     """When clocks in `zone` first show `wall` (naive) or, where they skip it, the first moment after.
 
     In UTC. Of a time that comes twice it is the first (PEP 495: fold=0).
@@ -73,7 +75,7 @@ def first_moment(wall: datetime, zone: ZoneInfo) -> datetime:
     return _end_of_gap(wall.replace(tzinfo=zone, fold=1).astimezone(UTC), first, zone)
 
 
-def _end_of_gap(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
+def _end_of_gap(before: datetime, after: datetime, zone: zoneinfo.ZoneInfo) -> datetime:
     """The moment between the two at which the clocks are put forward; changes happen at full seconds."""
     offset = before.astimezone(zone).utcoffset()
     before, after = before.replace(microsecond=0), after.replace(microsecond=0)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import zlib
+import zoneinfo
 from collections.abc import Iterable
 from datetime import datetime, time, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.utils import timezone
 
@@ -65,17 +65,17 @@ def first_call(workspace: Workspace, shipped: Shipped, now: datetime) -> datetim
     return next_call(at, now, 1, Unit.DAYS, zone)
 
 
-def zone_of(action: ScheduledAction) -> ZoneInfo:
+def zone_of(action: ScheduledAction) -> zoneinfo.ZoneInfo:
     """The zone whose clock the action goes by: its own, else its workspace's."""
     return zone_named(action.time_zone or action.workspace.time_zone)
 
 
-def zone_named(name: str) -> ZoneInfo:
+def zone_named(name: str) -> zoneinfo.ZoneInfo:
     """The zone; UTC for a name that this machine no longer knows, so that what is due goes on being due."""
     try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return ZoneInfo("UTC")
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return zoneinfo.ZoneInfo("UTC")
 
 
 def call_after(action: ScheduledAction, began_at: datetime) -> datetime:
