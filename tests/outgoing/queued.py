@@ -12,7 +12,7 @@ from django.db import models
 
 from postroom.conversations.models import Address, Contact, Message
 from postroom.conversations.models.records import Stream
-from postroom.outgoing.models import Email, Rendition, Tally
+from postroom.outgoing.models import Email, Lane, Rendition, Tally
 from postroom.outgoing.relays import lane_of
 from postroom.smtp.listener import HangUp, Listener, ListenerLimits, Session, Transaction
 from postroom.wire.reply import EnhancedStatus, Reply
@@ -30,9 +30,13 @@ def queue(
     stream: Stream = Stream.URGENT,
     octets: bytes = OCTETS,
     message: dict[str, Any] | None = None,
+    is_gated: bool = False,
     **fields: Any,
 ) -> list[Email]:
-    """One message to these addresses, in the queue of the shared relay; `fields` override an Email's."""
+    """One message to these addresses, in the queue of the shared relay; `fields` override an Email's.
+
+    Bulk mail need not wait for its scheduled action, unless `is_gated`.
+    """
     said = Message.objects.create(
         workspace=workspace, stream=stream, message_id=f"<{addr_specs[0]}>", **(message or {})
     )
@@ -45,7 +49,9 @@ def queue(
         size=len(octets),
         octets=octets,
     )
-    lane = lane_of(workspace, stream)
+    lane = fields.pop("lane", None) or lane_of(workspace, stream)
+    if not is_gated:
+        release(lane)
     known = {addr_spec: Address.of(workspace, addr_spec) for addr_spec in addr_specs}
     emails = Email.objects.bulk_create(
         Email(
@@ -66,6 +72,11 @@ def queue(
         message=said, workspace=workspace, total_count=len(emails), outgoing_count=len(emails)
     )
     return list(Email.objects.filter(message=said).order_by("pk"))
+
+
+def release(lane: Lane) -> None:
+    """Let everything leave that is in this lane, and all that is put there later."""
+    Lane.objects.filter(pk=lane.pk).update(released_until=None)
 
 
 def tally_adds_up(message: Message) -> bool:

@@ -13,12 +13,13 @@ from postroom.outgoing.expecting import is_limited
 from postroom.outgoing.models import Lane
 from postroom.outgoing.queue import EmailQuerySet
 from postroom.outgoing.relays import SECRETS
+from postroom.outgoing.turns import awaits_turn
 
 
 def kept(emails: EmailQuerySet) -> dict[int, str]:
     """Those of these Emails that no hurry helps now, by id, with why and what helps.
 
-    A pause or a limit keeps them in, or a server that asked for less mail.
+    A pause or a limit keeps them in, a server that asked for less mail, or a campaign before them.
     """
     why = {lane.pk: why_kept(lane) for lane in _kept_lanes(emails)}
     rows = emails.filter(lane__in=why).order_by("pk").values_list("pk", "lane_id")
@@ -30,7 +31,12 @@ def _kept_lanes(emails: EmailQuerySet) -> list[Lane]:
     lanes = Lane.objects.filter(pk__in=emails.order_by().values("lane_id")).defer(*secrets)
     now = timezone.now()
     rows = lanes.select_related("workspace", "server", "via").order_by("pk")
-    return [lane for lane in rows if lane.is_paused or is_limited(lane, now) or _slowed_until(lane, now)]
+    return [lane for lane in rows if _is_kept(lane, now)]
+
+
+def _is_kept(lane: Lane, now: datetime) -> bool:
+    is_slow = _slowed_until(lane, now) is not None
+    return lane.is_paused or is_limited(lane, now) or is_slow or awaits_turn(lane)
 
 
 def _slowed_until(lane: Lane, now: datetime) -> datetime | None:
@@ -43,6 +49,11 @@ def _slowed_until(lane: Lane, now: datetime) -> datetime | None:
 
 def why_kept(lane: Lane) -> str:
     """Why nothing of a lane that `kept` passes over can be sent now, and what to do."""
+    if not lane.is_paused and awaits_turn(lane):
+        return _(
+            "Send Now does not help: campaigns leave one after another, the one that was written first goes "
+            "first. To let this one go sooner, cancel the ones before it."
+        )
     if not lane.is_paused and (until := _slowed_until(lane, timezone.now())):
         words = _(
             "Send Now does not help: the server asked for less mail, and is asked again at %(time)s. It "

@@ -11,8 +11,9 @@ from django.utils.translation import gettext as _
 from postroom import engine
 from postroom.conversations.models import Message
 from postroom.diagnostics.events import EventKind, note
-from postroom.flows import retrying
+from postroom.flows import releasing, retrying
 from postroom.flows.due_times import still_to_come
+from postroom.outgoing import gates
 from postroom.outgoing.models import Email, MailServer
 from postroom.outgoing.queue import EmailQuerySet
 from postroom.workspaces.models import Member
@@ -31,19 +32,21 @@ def move_emails(message: Message, send_at: datetime | None, by: Member) -> int:
     with transaction.atomic():
         row = Message.objects.select_for_update().get(pk=message.pk)
         emails = _untried(row)
-        count = emails.update(due_at=at or timezone.now(), is_listed=True)
+        count = emails.update(due_at=at or gates.in_front(timezone.now()), is_listed=True)
         if not count:
             raise RequestRefused(_("These emails have left already, or were called off."))
-        Message.objects.filter(pk=row.pk).update(send_at=at)
+        before, row.send_at = row.send_at, at
+        row.save(update_fields=["send_at"])
         note(
             EventKind.MOVED,
             workspace=by.workspace,
             message=row,
             member=by,
-            before=_spelled(row.send_at),
+            before=_spelled(before),
             after=_spelled(at),
         )
         _wake_for(row)
+        releasing.ask_at(row)
     return count
 
 

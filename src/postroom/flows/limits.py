@@ -17,7 +17,7 @@ from postroom.conversations.models.records import Record, Stream
 from postroom.diagnostics.events import EventKind, note
 from postroom.flows.founding import WORKSPACE_MODEL
 from postroom.flows.notices import tell_admins
-from postroom.outgoing import allowances
+from postroom.outgoing import allowances, gates
 from postroom.outgoing.allowances import Crossing
 from postroom.outgoing.expecting import day_window, leaves_at
 from postroom.outgoing.models import Email, FailureKind, Lane, MailServer, State
@@ -128,7 +128,7 @@ def _leaves_on(now: datetime, days_later: int) -> date:
 
 def _held_count(workspace: Workspace, now: datetime) -> int:
     held = _shared_lanes(workspace).filter(held_because__in=allowances.DAILY_HOLDS, held_until__gt=now)
-    waiting = Email.objects.waiting().filter(lane__in=held.values("pk"), due_at__lte=now)
+    waiting = Email.objects.waiting().filter(gates.is_released(), lane__in=held.values("pk"), due_at__lte=now)
     return waiting.values("pk")[:COUNTED_TO].count()
 
 

@@ -22,7 +22,7 @@ from postroom.conversations.storage import Upload
 from postroom.diagnostics import mail_log
 from postroom.diagnostics.events import EventKind, note
 from postroom.diagnostics.models import Event
-from postroom.flows import recording
+from postroom.flows import recording, releasing
 from postroom.flows.drafts import Draft, NotTold, OutsidersNamed, PostRefused, Preview, Told
 from postroom.flows.due_times import still_to_come
 from postroom.flows.submitting import submit
@@ -76,6 +76,7 @@ def post(draft: Draft) -> Message:
         else:
             with candidates.asked_once() as asked:
                 _tell(draft, message, asked, route)
+            releasing.ask_at(message)
     return message
 
 

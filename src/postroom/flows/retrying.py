@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from django.db import transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -16,8 +17,8 @@ from postroom.diagnostics import mail_log
 from postroom.diagnostics.events import EventKind, note
 from postroom.diagnostics.log_lines import Own, Person
 from postroom.diagnostics.models import Event
-from postroom.flows import hurrying, rerouting
-from postroom.outgoing import holds, tallies
+from postroom.flows import hurrying, mailing_turns, releasing, rerouting
+from postroom.outgoing import gates, holds, tallies
 from postroom.outgoing.capturing import SECRET_LAYOUT
 from postroom.outgoing.models import Email, MailServer, Rendition, State, Tally
 from postroom.outgoing.queue import EmailQuerySet
@@ -77,7 +78,7 @@ def send_now_what_can(emails: Emails, by: Member) -> Retried:
     count, chosen = 0, _of_workspace(emails, by).waiting()
     left = hurrying.kept(chosen)
     for group in _groups(chosen.exclude(pk__in=list(left))):
-        group.update(due_at=timezone.now(), is_listed=True)
+        group.update(due_at=gates.in_front(timezone.now()), is_listed=True)
         holds.reopen_lanes(list(group.values_list("lane_id", flat=True).distinct()))
         count += _note_all(group, by, EventKind.SENT_NOW)
         _wake(group)
@@ -91,6 +92,7 @@ def cancel(emails: Emails, by: Member) -> int:
         tallies.move(Move(message_id, State.OUTGOING, State.CANCELLED) for message_id in _message_ids(group))
         count += _note_all(group, by, EventKind.CANCELLED)
         group.update(state=State.CANCELLED, cancelled_because="member", is_listed=True)
+        mailing_turns.ask_for_turns(group)
     return count
 
 
@@ -179,7 +181,7 @@ def _send_again(group: EmailQuerySet, by: Member, kind: EventKind) -> int:
         failure_kind="",
         failure_text="",
         cancelled_because="",
-        due_at=timezone.now(),
+        due_at=Now(),
         first_attempt_at=None,
         uncertain_count=0,
         bounced_at=None,
@@ -187,7 +189,9 @@ def _send_again(group: EmailQuerySet, by: Member, kind: EventKind) -> int:
         is_listed=True,
     )
     _wake(group)
-    return _note_all(group, by, kind)
+    count = _note_all(group, by, kind)
+    releasing.ask_for_release(group)
+    return count
 
 
 def _ignore(group: EmailQuerySet, by: Member) -> int:

@@ -11,7 +11,7 @@ from django.db import connection, connections
 
 from postroom.diagnostics import mail_log
 from postroom.engine import LaneKind
-from postroom.flows import trouble, writing_back
+from postroom.flows import mailing_turns, trouble, writing_back
 from postroom.flows.draining import Drain, connection_share
 from postroom.flows.trouble import Trouble
 from postroom.outgoing import claiming, esp, holds, recovering, relays, server_settings
@@ -111,6 +111,7 @@ KIND = LaneKind(PREFIX, drain, due)
 
 
 def _due() -> list[str]:
+    mailing_turns.go_on()
     server_ids = {*claiming.due_server_ids(), *holds.homes_to_try(writing_back.clock())}
     return [f"{PREFIX}{server_id}" for server_id in sorted(server_ids)]
 
@@ -142,5 +143,6 @@ def _recover_failed_runs() -> None:
 
 
 def _next_at(server: MailServer) -> datetime | None:
+    mailing_turns.go_on()
     now, lanes = claiming.waiting(server.pk)
     return claiming.next_at(lanes, now)

@@ -114,7 +114,7 @@ def _seconds(because: str, count: int) -> float:
 
 def _tell_of(server: MailServer) -> None:
     """Tell who can do something about a server that mail waits for: once for each time it is down."""
-    workspace_ids = {lane.workspace_id for lane in claiming.waiting(server.pk)[1]}
+    workspace_ids = {lane.workspace_id for lane in claiming.waiting(server.pk)[1] if not lane.is_gated}
     if not workspace_ids:
         return  # another one stands in, or nobody misses it
     if server.is_shared:
@@ -132,7 +132,8 @@ def _expire(server: MailServer, now: datetime) -> None:
 
 
 def _is_missed(server: MailServer) -> bool:
-    return bool(claiming.waiting(server.pk)[1]) or bool(holds.carriers_of(server.pk))
+    is_asked = any(not lane.is_gated for lane in claiming.waiting(server.pk)[1])
+    return is_asked or bool(holds.carriers_of(server.pk))
 
 
 def _wake(servers: Iterable[MailServer | None]) -> None:

@@ -194,8 +194,9 @@ def turn_away(budget: Budget) -> frozenset[int]:
 
 
 def _fail(lane: Waiting, why: str, now: datetime) -> set[int]:
-    due = Email.objects.waiting().filter(lane_id=lane.lane_id, due_at__lte=now).order_by("due_at", "pk")
-    locked = due.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
+    due = Email.objects.waiting().filter(lane_id=lane.lane_id, due_at__lte=lane.cutoff(now))
+    first = due.order_by("due_at", "pk")
+    locked = first.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
     rows = list(locked.values_list("pk", "message_id")[:TURNED_AWAY])
     Email.objects.filter(pk__in=[pk for pk, _ in rows]).update(
         state=State.FAILED, failure_kind=FailureKind.DAILY_LIMIT, failure_text=why, is_listed=True

@@ -60,6 +60,7 @@ class Claimed(NamedTuple):
     is_rated: bool = False
     throttled_count: int = 0
     is_away: bool = False
+    due_at: datetime | None = None
     message_reference: str = ""
 
     @property
@@ -105,6 +106,7 @@ def claim(
 ) -> Claim:
     """Lease up to `limit` due Emails of the open lanes a server carries; urgent ones first, lanes in turn.
 
+    Of a gated lane only what is due until it was released.
     Never more than the workspaces' daily limits and the server's own limits leave; their places are reserved
     in the same transaction. `after_lane_id` is the last claim's `last_lane_id`: with more lanes than places
     the turn goes on there. `now` None is the database's time. `tell` tells of `failed_message_ids` in the
@@ -136,8 +138,9 @@ def due_server_ids() -> list[int]:
 
 
 def next_at(lanes: Iterable[Waiting], now: datetime) -> datetime | None:
-    """When the first of these lanes has something to claim; paused ones do not count. None: nothing waits."""
-    return min((lane.opens_at(now) for lane in lanes if not lane.is_paused), default=None)
+    """When the first of these lanes has something to claim; None: nothing waits but what somebody, or a
+    scheduled action, has to let go."""
+    return min((at for lane in lanes if (at := lane.opens_at(now)) is not None), default=None)
 
 
 def share_out(lanes: Sequence[Waiting], limit: int, after_lane_id: int = 0) -> list[tuple[int, int]]:
@@ -228,7 +231,7 @@ def _claimed(condition: str, value: Any) -> list[Claimed]:
 
 
 def _claimed_of(row: list[Any]) -> Claimed:
-    row[10], row[17], row[16] = aware(row[10]), aware(row[17]), as_date(row[16])
+    row[10], row[17], row[21], row[16] = aware(row[10]), aware(row[17]), aware(row[21]), as_date(row[16])
     row[12], row[18], row[20] = bool(row[12]), bool(row[18]), bool(row[20])
     return Claimed._make(row)
 
@@ -249,7 +252,7 @@ _CLAIMED = """
         contact.name, e.attempt_count, e.uncertain_count, e.first_attempt_at, lane.stream,
         message.is_auto_deleted, carrier.name, e.redirected_to, carrier.id, e.quota_day, e.leased_until,
         COALESCE(carrier.limit_per_minute, carrier.limit_per_hour, carrier.limit_per_day) IS NOT NULL,
-        e.throttled_count, lane.via_id IS NOT NULL, message.message_id
+        e.throttled_count, lane.via_id IS NOT NULL, e.due_at, message.message_id
     FROM e
     JOIN postroom_message message ON message.id = e.message_id
     JOIN postroom_address address ON address.id = e.address_id
@@ -273,33 +276,38 @@ def _lease(shares: Shares, lease: str, budget: Budget) -> list[Claimed]:
     written = f"UPDATE postroom_email SET lease = %s, leased_until = %s, quota_day = {day}"
     values = [lease, as_stored(budget.now + _LEASE), *values]
     in_dialect = _lease_on_postgres if is_postgres() else _lease_on_sqlite
-    return in_dialect(shares, as_stored(budget.now), written, values)
+    picked = [(lane_id, places, budget.lanes[lane_id].cutoff(budget.now)) for lane_id, places in shares]
+    return in_dialect(picked, written, values)
 
 
-def _lease_on_postgres(shares: Shares, now: Any, written: str, values: list[Any]) -> list[Claimed]:
+Picked = Sequence[tuple[int, int, datetime]]
+"""A lane, its places in this claim, and until when what it gives must be due."""
+
+
+def _lease_on_postgres(picked: Picked, written: str, values: list[Any]) -> list[Claimed]:
     """One statement takes them and tells what belongs to them."""
     statement = f"""
         WITH picked AS MATERIALIZED (
-            SELECT due.id FROM unnest(%s::bigint[], %s::int[]) AS share(lane_id, places)
+            SELECT due.id FROM unnest(%s::bigint[], %s::int[], %s::timestamptz[])
+                AS share(lane_id, places, cutoff)
             CROSS JOIN LATERAL (
                 SELECT id FROM postroom_email
-                WHERE lane_id = share.lane_id AND {WAITING} AND due_at <= %s
+                WHERE lane_id = share.lane_id AND {WAITING} AND due_at <= share.cutoff
                 ORDER BY due_at, id LIMIT share.places FOR UPDATE SKIP LOCKED
             ) AS due
         ), e AS (
             {written} WHERE id = ANY(ARRAY(SELECT id FROM picked)) RETURNING postroom_email.*
         ) {_CLAIMED}"""
-    lane_ids, places = zip(*shares, strict=True)
     with connection.cursor() as cursor:
-        cursor.execute(statement, [list(lane_ids), list(places), now, *values])
+        cursor.execute(statement, [*map(list, zip(*picked, strict=True)), *values])
         return [_claimed_of(list(row)) for row in cursor.fetchall()]
 
 
-def _lease_on_sqlite(shares: Shares, now: Any, written: str, values: list[Any]) -> list[Claimed]:
+def _lease_on_sqlite(picked: Picked, written: str, values: list[Any]) -> list[Claimed]:
     one = f"""SELECT id FROM (SELECT id FROM postroom_email WHERE lane_id = %s AND {WAITING} AND due_at <= %s
         ORDER BY due_at, id LIMIT %s)"""
-    statement = f"{written} WHERE id IN ({' UNION ALL '.join([one] * len(shares))}) RETURNING id"
-    values += [value for lane_id, places in shares for value in (lane_id, now, places)]
+    statement = f"{written} WHERE id IN ({' UNION ALL '.join([one] * len(picked))}) RETURNING id"
+    values += [value for lane_id, places, due in picked for value in (lane_id, as_stored(due), places)]
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return _values([row[0] for row in cursor.fetchall()])

@@ -64,7 +64,9 @@ def _expire_group(server: MailServer, lane: Lane, now: datetime, by: _Settling) 
 
 def _lease(lane: Lane, lease: str, now: datetime, since: datetime) -> int:
     """Take a group of them in hand; nobody else claims them while their lane is held."""
-    waiting = Email.objects.filter(lane=lane, state=State.OUTGOING, lease="", due_at__lte=now)
+    waiting = Email.objects.filter(
+        lane=lane, state=State.OUTGOING, lease="", due_at__lte=min(now, lane.released_until or now)
+    )
     late = waiting.annotate(began_at=Coalesce("first_attempt_at", "due_at")).filter(began_at__lte=since)
     some = late.order_by("due_at", "pk").values_list("pk", flat=True)[:GROUP]
     until = now + timedelta(seconds=claiming.LEASE_SECONDS)

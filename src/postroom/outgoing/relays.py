@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from postroom.conversations.models.records import Stream
-from postroom.outgoing import oauth_tokens
+from postroom.outgoing import gates, oauth_tokens
 from postroom.outgoing.dialects import is_postgres
 from postroom.outgoing.models import Lane, MailServer
 from postroom.outgoing.reach import Reach
@@ -45,9 +45,16 @@ def lane_of(
     """Where a workspace's Emails of a stream wait for a server (None: the shared relay); made if needed.
 
     `has_foreign_from`: what is put there now has a From on no domain of the workspace. The lane remembers it.
+    One for bulk mail is made shut: what is put there waits for its scheduled action (`outgoing.gates`).
     """
     server = server or shared_server()
-    lane, _ = Lane.objects.get_or_create(workspace=workspace, stream=str(stream), server=server, message=None)
+    lane, _ = Lane.objects.get_or_create(
+        workspace=workspace,
+        stream=str(stream),
+        server=server,
+        message=None,
+        defaults={"released_until": gates.shut_at} if stream == Stream.BULK else None,
+    )
     lane.server = server
     if has_foreign_from and not lane.has_foreign_from:
         lane.has_foreign_from = True

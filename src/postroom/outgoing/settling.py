@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
-from postroom.outgoing import allowances, tallies
+from postroom.outgoing import allowances, gates, tallies
 from postroom.outgoing.allowances import Place
 from postroom.outgoing.claiming import Claimed
 from postroom.outgoing.dialects import among, as_stored, is_postgres
@@ -113,6 +113,7 @@ def settle(
         tallies.move(
             Move(e.email.message_id, State.OUTGOING, v.state) for e, v in judged if v.state != State.OUTGOING
         )
+        gates.open_until(_bulk_retries(judged))
         failed = _failed(judged)
         tell(failed)
     verdicts = {e.email.email_id: v for e, v in judged if v.state != State.SENT}
@@ -196,6 +197,15 @@ def _judge(ended: Ended, policy_of: PolicyOf, now: datetime) -> Verdict:
     return verdict_on(
         ended.outcome, history, policy, now=now, jitter=jitter, is_throttling=ended.is_throttling
     )
+
+
+def _bulk_retries(judged: Iterable[_Judged]) -> dict[int, datetime]:
+    """By lane, the latest time at which bulk mail of it is tried again: no gate may stand before that."""
+    latest: dict[int, datetime] = {}
+    for (email, *_), verdict in judged:
+        if verdict.state == State.OUTGOING and verdict.due_at is not None and not email.is_urgent:
+            latest[email.lane_id] = max(verdict.due_at, latest.get(email.lane_id, verdict.due_at))
+    return latest
 
 
 def _failed(judged: Iterable[_Judged]) -> frozenset[int]:

@@ -22,6 +22,7 @@ _UNITS = (Allowance.Unit.MINUTE, Allowance.Unit.HOUR, Allowance.Unit.DAY)
 class Waiting(NamedTuple):
     """A lane in which Emails wait: when its first one is due, what keeps it, and which limits it meets.
 
+    `released_until` is its gate: what is due later waits for its scheduled action (None: nothing does).
     `server_id` is the server that carries it, be it a stand-in. `limit` is the workspace's daily limit, None
     where nothing counts it; `plan` and `own_limit` are what it comes from, `kept` what bulk mail
     leaves of it. `rates` are the server's limits as (unit, number).
@@ -41,14 +42,30 @@ class Waiting(NamedTuple):
     kept: int = 0
     is_auto_resumed: bool = True
     rates: tuple[tuple[str, int], ...] = ()
+    released_until: datetime | None = None
 
-    def opens_at(self, now: datetime) -> datetime:
-        """When something of it may be claimed: after its hold, and once its first Email is due."""
+    def cutoff(self, now: datetime) -> datetime:
+        """Until when an Email must be due to be claimed now: the gate's time, if that is earlier."""
+        return now if self.released_until is None else min(now, self.released_until)
+
+    @property
+    def is_gated(self) -> bool:
+        """Does all of it wait for its scheduled action? Then no time opens it."""
+        return self.released_until is not None and self.released_until < self.first_due_at
+
+    def opens_at(self, now: datetime) -> datetime | None:
+        """When something of it may be claimed: after its hold, and once its first Email is due.
+
+        None: nobody knows, because a pause or its gate keeps it.
+        """
+        if self.is_paused or self.is_gated:
+            return None
         return max(self.first_due_at, self.held_until or now)
 
     def is_ready(self, now: datetime) -> bool:
         """Is something due in it, and does nothing keep it?"""
-        return not self.is_paused and self.opens_at(now) <= now
+        opens_at = self.opens_at(now)
+        return opens_at is not None and opens_at <= now
 
     @property
     def is_urgent(self) -> bool:
@@ -73,9 +90,9 @@ def waiting(server_id: int | None = None, *, now: datetime | None = None) -> tup
 def _lane(row: tuple[Any, ...]) -> Waiting:
     plan, own_limit, is_shared = row[8:11]
     rates = tuple((unit, rate) for unit, rate in zip(_UNITS, row[11:14], strict=True) if rate is not None)
-    lane = Waiting._make(
-        (*row[:4], aware(row[4]), bool(row[5]), aware(row[6]), *row[7:10], None, 0, True, rates)
-    )
+    held_until, first_due_at, released_until = aware(row[4]), aware(row[6]), aware(row[16])
+    keeps = (held_until, bool(row[5]), first_due_at, *row[7:10])
+    lane = Waiting._make((*row[:4], *keeps, None, 0, True, rates, released_until))
     limit = plans.limit_from(plan, own_limit) if is_shared else None
     if limit is None:
         return lane
@@ -103,7 +120,8 @@ _SQL = f"""
         lane.held_because, workspace.plan, workspace.daily_limit, carrier.workspace_id IS NULL,
         carrier.limit_per_minute, carrier.limit_per_hour, carrier.limit_per_day,
         (SELECT value FROM postroom_systemparameter WHERE workspace_id = workspace.id AND key = %s),
-        (SELECT value FROM postroom_systemparameter WHERE workspace_id = workspace.id AND key = %s)
+        (SELECT value FROM postroom_systemparameter WHERE workspace_id = workspace.id AND key = %s),
+        lane.released_until
     FROM hop JOIN postroom_lane lane ON lane.id = hop.lane_id
     JOIN postroom_mailserver carrier ON carrier.id = COALESCE(lane.via_id, lane.server_id)
     JOIN postroom_workspace workspace ON workspace.id = lane.workspace_id
