@@ -48,11 +48,6 @@ class Chart:
         return [self.begins_at + self.step * number for number in range(self.count)]
 
     @property
-    def ends_at(self) -> datetime:
-        """When the last piece is over."""
-        return self.begins_at + self.step * self.count
-
-    @property
     def most(self) -> float:
         """The highest value there is; 0 where nothing was."""
         return max((value for line in self.lines for value in line.values.values()), default=0.0)
