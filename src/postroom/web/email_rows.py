@@ -6,8 +6,10 @@ import heapq
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -15,16 +17,19 @@ from django.utils.translation import gettext_lazy
 from postroom.conversations.models import Address, Message, Record
 from postroom.outgoing.expecting import is_limited
 from postroom.outgoing.models import Attempt, Email, FailureKind, State
+from postroom.outgoing.queue import EmailQuerySet
 from postroom.web.counting import Count, count_up_to
 from postroom.web.failures import last_attempts, server_words
 from postroom.web.next_steps import NextStep
 from postroom.web.paging import SIZE, newest_first, older
 from postroom.web.queue_places import LANE, Placed, steps_of
+from postroom.workspaces import parameters
 from postroom.workspaces.models import Member
 
 TABS = (State.OUTGOING, State.FAILED, State.SENT, State.CANCELLED)
 CAPTURED = {"captured": gettext_lazy("Captured"), "redirected": gettext_lazy("Redirected")}
 QUEUED = (State.OUTGOING, State.FAILED, State.CANCELLED)
+LOOKED_AT = 2000  # so many sent emails are looked at for those of the last days: more than a tab counts
 FOUND = 500  # so many addresses, records and messages a search looks at
 _CODES = re.compile(r"(?:[245]\d\d\b)?[ -]*(?:[245]\.\d{1,3}\.\d{1,3}\b)?")
 
@@ -83,13 +88,29 @@ class Tab:
     count: Count
 
 
-def of_state(member: Member, state: str) -> QuerySet[Email]:
-    """The emails of one state. Urgent mail that waits shows if a first try failed, or if it is held."""
+def of_state(member: Member, state: str, before: str | None = None) -> QuerySet[Email]:
+    """The emails of one state, as its tab lists them; of Sent enough for a page behind the id `before`.
+
+    Urgent mail that waits shows if a first try failed, or if it is held; what was sent, for some days.
+    """
     rows = Email.objects.for_member(member)
     if state in CAPTURED:
         return rows.captured() if state == "captured" else rows.redirected()
     rows = rows.filter(state=state)
-    return rows if state == State.SENT else rows.listed()
+    return _sent_lately(rows, member, before) if state == State.SENT else rows.listed()
+
+
+def _sent_lately(sent: EmailQuerySet, member: Member, before: str | None) -> QuerySet[Email]:
+    """What left within `mail.vacuum.sent_days`; of so many rows at most that a long history costs no more."""
+    since = timezone.now() - timedelta(days=sent_days(member))
+    too_far = older(sent, before).order_by("-pk").values("pk")[LOOKED_AT : LOOKED_AT + 1]
+    return sent.filter(pk__gt=Coalesce(Subquery(too_far), 0)).exclude(sent_at__lt=since)
+
+
+def sent_days(member: Member) -> int:
+    """For how many days the page lists what was sent; a search finds what is older."""
+    days: int = parameters.value(member.workspace_id, "mail.vacuum.sent_days")
+    return days
 
 
 def tabs(member: Member) -> list[Tab]:
@@ -112,7 +133,7 @@ def matching(member: Member, *, state: str, wanted: str, before: str | None = No
         parts = _of_search(member, wanted, [state] if state in State.values else TABS)
     else:
         is_one = state in State.values or state in CAPTURED
-        parts = [of_state(member, each) for each in ([state] if is_one else QUEUED)]
+        parts = [of_state(member, each, before) for each in ([state] if is_one else QUEUED)]
     pages = [older(part, before).order_by("-pk").values_list("pk", flat=True)[: SIZE + 1] for part in parts]
     found = {pk for page in pages for pk in page}
     return Email.objects.for_member(member).filter(pk__in=heapq.nlargest(SIZE + 1, found))

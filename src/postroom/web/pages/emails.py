@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from postroom.flows import foretelling, retrying
 from postroom.flows.retrying import Retried
-from postroom.outgoing.models import Email
+from postroom.outgoing.models import Email, State
 from postroom.outgoing.queue import EmailQuerySet
 from postroom.web import email_rows
 from postroom.web.backward import back_of
@@ -33,6 +33,8 @@ def email_list(request: MemberRequest) -> HttpResponse:
     found = email_rows.matching(request.member, state=state, wanted=wanted, before=before_id)
     rows, before = email_rows.rows_of(found, before_id)
     context: dict[str, Any] = {"rows": rows, "before": before, "state": state, "q": wanted}
+    if state == State.SENT and not rows:
+        context["sent_days"] = email_rows.sent_days(request.member)
     return render(request, "postroom/emails.html", {**context, "tabs": email_rows.tabs(request.member)})
 
 
