@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from postroom.conversations.models import Address, Contact, Message, Notification
 from postroom.diagnostics import events
@@ -272,3 +273,14 @@ def test_a_rate_limit_names_its_server_and_the_figure(people: Cast, message: Mes
     until = datetime.now(UTC) + timedelta(minutes=1)
     Lane.objects.filter(pk=email.lane_id).update(held_until=until, held_because="rate_limit")
     assert "because Alpha takes 2 a minute." in trail(message, people.ben).verdict
+
+
+def test_nobody_claims_that_a_member_was_never_told_where_that_is_no_longer_known(
+    people: Cast, message: Message
+) -> None:
+    """What members have read in Postroom goes after half a year; what was told by email stays."""
+    for days, words in ((179, "Never told"), (181, "no longer kept")):
+        Message.objects.filter(pk=message.pk).update(created_at=timezone.now() - timedelta(days=days))
+        message.refresh_from_db()
+        assert words in trail(message, people.olga_contact).verdict
+        assert "Never told" in trail(message, people.carla).verdict

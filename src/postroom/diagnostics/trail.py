@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from postroom.conversations.models import Contact, Message, Notification
+from postroom.conversations.models.messages import READ_KEPT
 from postroom.diagnostics import wording
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
@@ -56,6 +57,7 @@ class _Found:
     notification: Notification | None
     received: ReceivedEmail | None
     stand_ins: list[Event]
+    has_member: bool
 
 
 def trail(message: Message, recipient: str | Contact) -> Trail:
@@ -82,6 +84,7 @@ def _find(message: Message, recipient: str | Contact) -> _Found:
         _notification(message, contacts),
         ReceivedEmail.objects.filter(message=message, state=ReceivedState.POSTED).first(),
         _stand_ins(email, attempts) if email else [],
+        any(contact.member_id for contact in contacts),
     )
 
 
@@ -138,7 +141,8 @@ def _verdict(found: _Found) -> Verdict:
         return verdict_on_email(found.email, last, timezone.now(), cancelled_by=by)
     not_told = next((event for event in found.events if event.kind == EventKind.NOT_TOLD), None)
     reason = str(not_told.detail.get("reason", "")) if not_told else None
-    return verdict_without_email(found.notification, reason)
+    is_old = found.message.created_at < timezone.now() - READ_KEPT
+    return verdict_without_email(found.notification, reason, may_be_forgotten=is_old and found.has_member)
 
 
 def _who_cancelled(events: list[Event]) -> str:

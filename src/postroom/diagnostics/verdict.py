@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from postroom.conversations.models import Notification
+from postroom.conversations.models.messages import READ_KEPT
 from postroom.diagnostics import wording
 from postroom.diagnostics.explain import Explanation, explain, explain_hold
 from postroom.diagnostics.reasons import NOBODY, OPERATOR, YOU
@@ -146,8 +147,13 @@ def turn_words(opens_at: datetime, when: Expected) -> str:
     return words % {"opens": _when(opens_at), "time": at, "before": before}
 
 
-def verdict_without_email(notification: Notification | None, not_told: str | None) -> Verdict:
-    """Somebody told inside Postroom, somebody passed over for a reason, or nobody this message knew of."""
+def verdict_without_email(
+    notification: Notification | None, not_told: str | None, *, may_be_forgotten: bool = False
+) -> Verdict:
+    """Somebody told inside Postroom, somebody passed over for a reason, or nobody this message knew of.
+
+    `may_be_forgotten`: they may have been told in Postroom so long ago that nothing says it any more.
+    """
     if notification is not None:
         if notification.read_at is None:
             return Verdict(_("Told in Postroom, and not read yet."), str(NOBODY))
@@ -155,6 +161,15 @@ def verdict_without_email(notification: Notification | None, not_told: str | Non
     if not_told is not None:
         who = YOU if not_told in ("no_address", "inactive") else NOBODY
         return Verdict(wording.why_not_told(not_told), str(who))
+    if may_be_forgotten:
+        return Verdict(
+            _(
+                "Not told by email. If they were told in Postroom, that is no longer kept: what a member has "
+                "read is removed after %(days)d days."
+            )
+            % {"days": READ_KEPT.days},
+            str(NOBODY),
+        )
     return Verdict(
         _("Never told: they did not follow the record when it was posted, and nobody named them."),
         str(NOBODY),
