@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -204,6 +208,24 @@ def test_without_an_administrator_nothing_is_changed(postroom: Postroom, people:
     Member.objects.update(role="member")
     assert postroom("action", "disable", "mail_queue").exit_code == 1
     assert stored().is_active
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["list", "show mail_queue", "run mail_queue", "set mail_queue --every 30", "enable dns_check"],
+)
+def test_a_command_of_its_own_process_finds_nothing_and_says_so(tmp_path: Path, arguments: str) -> None:
+    """Nothing is imported before the configuration is read, so it is no traceback."""
+    ran = subprocess.run(
+        [sys.executable, "-c", "from postroom.commands import main; main()", "action", *arguments.split()],
+        env={**os.environ, "POSTROOM_DATA": str(tmp_path / "new"), "DJANGO_SETTINGS_MODULE": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert "postroom workspace create" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_a_workspace_without_actions_says_when_they_are_made(postroom: Postroom, people: Cast) -> None:

@@ -44,6 +44,12 @@ class Reader:
     def open(self, record: str) -> None:
         self.page.goto(record)
 
+    def be_developer(self) -> None:
+        self.page.goto(f"{self.server.url}/preferences")
+        self.page.get_by_label("Developer mode").check()
+        self.page.get_by_role("button", name="Save").click()
+        self.page.get_by_role("link", name="Technical").wait_for()
+
     def add_follower(self, address: str) -> None:
         self.page.get_by_text("Add a follower").click()
         self.page.get_by_role("complementary").get_by_label("Email address").fill(address)
@@ -169,8 +175,11 @@ def test_the_queue_is_worked_with_the_keyboard(demo: Server) -> None:
 def test_nothing_sticks_out_on_a_phone(demo: Server, scheme: str) -> None:
     with browsing(demo, viewport={"width": 390, "height": 800}, color_scheme=scheme) as reader:
         reader.log_in()
-        for path in ("/", "/records", "/emails", "/incoming", "/why", "/settings/members", "/preferences"):
+        reader.be_developer()
+        paths = ("/", "/records", "/emails", "/incoming", "/why", "/settings/members", "/preferences")
+        for path in (*paths, "/technical/actions", "/technical/actions/1"):
             reader.page.goto(demo.url + path)
+            assert reader.page.locator("h1").inner_text() != "Not here"
             wide = reader.page.evaluate("document.documentElement.scrollWidth")
             assert wide <= 390, path
 

@@ -31,19 +31,21 @@ POLL_SECONDS = 0.25
 @app.command("list", epilog="Example: postroom action list --json")
 def list_actions(workspace: InWorkspace = "", as_json: AsJson = False) -> None:
     """List the scheduled actions with their state and next call."""
+    by = _opened(workspace)
     from postroom.flows.action_shapes import actions_to_show, shape_of_action
 
-    shapes = map(shape_of_action, actions_to_show(_opened(workspace)))
-    columns = ("key", "every", "next_call_at", "last_run_at", "state", "what")
+    shapes = map(shape_of_action, actions_to_show(by))
+    columns = ("key", "every", "runs_next_at", "last_run_at", "state", "what")
     print_list(shapes, columns, as_json=as_json, words=lambda shape: shape.meaning)
 
 
 @app.command("show", epilog="Example: postroom action show mail_queue --json")
 def show(action: Named, workspace: InWorkspace = "", as_json: AsJson = False) -> None:
     """Show one: how it is, what it did last, and when it runs next."""
+    by = _opened(workspace)
     from postroom.flows.action_shapes import shape_of_action
 
-    shape = shape_of_action(_action(_opened(workspace), action))
+    shape = shape_of_action(_action(by, action))
     print_one(shape, _in_words(shape), as_json=as_json)
 
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 from postroom.conversations.models import ScheduledMessage
 from postroom.flows import action_words
 from postroom.flows.action_words import ActionState
+from postroom.outgoing import gates, turns
 from postroom.outgoing.models import Email, Lane
 from postroom.schedule.catalogue import MAIL_QUEUE, MAILING_QUEUE, SCHEDULED_MESSAGES, SHIPPED
 from postroom.schedule.models import ScheduledAction, Trigger
@@ -154,7 +155,10 @@ def _gated_emails(workspace_id: int, now: datetime) -> QuerySet[Email]:
 
 def _waiting_mailings(workspace_id: int, now: datetime) -> QuerySet[Lane, Any]:
     unsent = Email.objects.waiting().filter(lane=OuterRef("pk"))
+    if turns.is_by_queue(workspace_id):  # then the Email Queue Manager gives them their turn
+        return Lane.objects.none().values("message")
     lanes = Lane.objects.filter(workspace_id=workspace_id, message__isnull=False)
+    lanes = lanes.filter(released_until__lt=gates.FOR_GOOD)
     return lanes.filter(Exists(unsent)).order_by().values("message").distinct()
 
 

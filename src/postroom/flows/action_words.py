@@ -147,8 +147,10 @@ _EVERY: Mapping[str, Callable[[int], str]] = {
 
 def duration(seconds: float) -> str:
     """How long a run took."""
-    if seconds < 10:
-        return _("%(seconds)s s") % {"seconds": number_format(seconds, 1)}
+    if seconds < 0.1:
+        return _("less than 0.1 s")
+    if seconds < 9.95:
+        return _("%(seconds)s s") % {"seconds": number_format(round(seconds, 1), 1)}
     minutes, rest = divmod(round(seconds), 60)
     if minutes:
         return _("%(minutes)d min %(seconds)d s") % {"minutes": minutes, "seconds": rest}
@@ -170,7 +172,7 @@ def waiting_words(key: str, count: int, *, is_more: bool) -> str:
     if key == MAIL_QUEUE:
         words = ngettext("%(count)s email waits for it", "%(count)s emails wait for it", count)
     elif key == MAILING_QUEUE:
-        words = ngettext("%(count)s mailing waits for it", "%(count)s mailings wait for it", count)
+        words = ngettext("%(count)s campaign waits for it", "%(count)s campaigns wait for it", count)
     else:
         words = ngettext("%(count)s message waits for it", "%(count)s messages wait for it", count)
     return words % {"count": shown}
@@ -180,8 +182,8 @@ def manual_warning(key: str) -> str:
     """What to know before running an action by hand, where that does not help; "" where it does no harm."""
     if key == MAILING_QUEUE:
         return _(
-            "The queue runs by itself as soon as a mailing is to be sent. Running it by hand again and again "
-            "does not make it faster and may cause errors: mailings leave one after another, in the order in "
-            "which they were made."
+            "The queue runs by itself as soon as a campaign is to be sent. Running it by hand again and "
+            "again does not make it faster and may cause errors: campaigns leave one after another, in the "
+            "order in which they were made."
         )
     return ""
