@@ -66,7 +66,7 @@ class Engine:
         self._lanes: dict[str, _Lane] = {}
         self._ticker: asyncio.Task[None] | None = None
         self._look_now = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def claim(self) -> None:
         """Make sure that an engine may run here; twice is harmless. Raises EngineTaken."""
@@ -78,7 +78,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         await self.bell.listen(self._wake, self._look_now.set)
         waking.become_running(self)
-        self._ticker = self._loop.create_task(self._tick_forever())
+        self._ticker = asyncio.create_task(self._tick_forever())
 
     async def stop(self, grace_seconds: float = 10.0) -> None:
         """Start nothing more, let running drains settle for `grace_seconds`, then cancel what still runs."""
@@ -98,14 +98,18 @@ class Engine:
 
     def wake(self, name: str) -> None:
         """Let a lane be drained soon, here and elsewhere; from any thread. Unknown names are ignored."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended: the next engine finds what is due
-            self._loop.call_soon_threadsafe(self._wake, name)
+        self._soon(self._wake, name)
         self.bell.ring(name)
 
     def look(self) -> None:
         """Ask now what is due, not only at the next tick; safe from every thread."""
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._look_now.set)
+        self._soon(self._look_now.set)
+
+    def _soon(self, call: Callable[..., object], *arguments: str) -> None:
+        """Before the start there is no loop, at the end no more: the next first tick finds what is due."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(call, *arguments)
 
     async def next_wake(self, name: str, seconds: float) -> bool:
         """Wait inside a drain for the lane's next wake-up and use it up; False after `seconds`."""
@@ -129,7 +133,7 @@ class Engine:
         lane.woken.set()
         if not lane.is_running:
             lane.forget_timer()
-            lane.task = self._loop.create_task(self._run(lane), name=name)
+            lane.task = asyncio.create_task(self._run(lane), name=name)
 
     def _new_lane(self, name: str) -> _Lane | None:
         for kind in self.kinds:
@@ -143,7 +147,8 @@ class Engine:
             delay = await self._drain(lane)
             lane.forget_timer()
             if delay is not None and not self.is_stopping:
-                lane.timer = self._loop.call_later(max(SHORTEST_DELAY_SECONDS, delay), self._wake, lane.name)
+                delay = max(SHORTEST_DELAY_SECONDS, delay)
+                lane.timer = asyncio.get_running_loop().call_later(delay, self._wake, lane.name)
 
     async def _drain(self, lane: _Lane) -> float | None:
         """Drain once; return after how many seconds the lane wants to come back."""
