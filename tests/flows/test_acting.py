@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -390,3 +391,30 @@ def due_message(people: Cast) -> ScheduledMessage:
     row = scheduling.schedule(draft, timezone.now() + timedelta(hours=1))
     ScheduledMessage.objects.filter(pk=row.pk).update(post_at=timezone.now() - timedelta(seconds=1))
     return row
+
+
+def test_a_run_that_hangs_is_left_alone_and_the_others_go_on(
+    people: Cast, do: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comes_back, went_on = threading.Event(), list[bool]()
+
+    def hangs(run: Run) -> Steps:
+        comes_back.wait(20)
+        yield {"removed": 1}
+        went_on.append(True)
+
+    async def story() -> None:
+        try:
+            assert await acting.drain("actions:") is not None
+            await acting.drain("actions:")
+        finally:
+            comes_back.set()
+
+    monkeypatch.setattr(acting, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(acting, "LONGEST_SECONDS", 0.1)
+    do(auto_vacuum=hangs, mail_queue=nothing)
+    make_due(people, "auto_vacuum", "mail_queue")
+    asyncio.run(story())
+    assert row_of(people).last_result == Result.DONE
+    assert row_of(people, "auto_vacuum").is_unfinished  # it came back before its lease was over
+    assert went_on == []

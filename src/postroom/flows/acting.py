@@ -15,14 +15,31 @@ from datetime import datetime
 from typing import Any, cast
 
 from django.db import close_old_connections, connection, connections, transaction
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from postroom import engine
 from postroom.diagnostics.events import EventKind, note
 from postroom.engine import LaneKind
-from postroom.flows import action_words, dns_checking, notices, scheduling, vacuuming
+from postroom.flows import (
+    action_words,
+    dns_checking,
+    mailing_turns,
+    notices,
+    releasing,
+    scheduling,
+    vacuuming,
+)
 from postroom.schedule import planning, running, triggers
-from postroom.schedule.catalogue import AUTO_VACUUM, DNS_CHECK, SCHEDULED_MESSAGES, SHIPPED
+from postroom.schedule.catalogue import (
+    AUTO_VACUUM,
+    DNS_CHECK,
+    MAIL_QUEUE,
+    MAILING_QUEUE,
+    SCHEDULED_MESSAGES,
+    SHIPPED,
+)
+from postroom.schedule.clock import by_own_clock, clock
 from postroom.schedule.models import ScheduledAction
 from postroom.schedule.running import Outcome, Result, Taken
 from postroom.schedule.work import Run, Work
@@ -34,6 +51,7 @@ log = logging.getLogger("postroom.actions")
 LANE = triggers.LANE
 BUDGET_SECONDS = 10.0
 BEAT_SECONDS = 20.0
+LONGEST_SECONDS = 900.0
 LONGEST_ERROR = 300
 GIVEN_UP_NOTICE = "action_given_up"
 _CREDENTIALS = re.compile(r"//[^/\s@]*@|(?i:(password|secret|token|key)\s*[=:]\s*)\S+")
@@ -43,6 +61,8 @@ WORK: Mapping[str, Work] = {
     SCHEDULED_MESSAGES: scheduling.post_overdue,
     AUTO_VACUUM: vacuuming.vacuum,
     DNS_CHECK: dns_checking.check_domains,
+    MAIL_QUEUE: releasing.release_bulk,
+    MAILING_QUEUE: mailing_turns.take_turns,
 }
 
 
@@ -52,42 +72,54 @@ class Turn:
 
     action_id: int
     lease: str
+    name: str
     counts: Counter[str] = field(default_factory=Counter)
     is_ours: bool = True
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Has it come to no end for so long that nobody should wait for it?"""
+        return time.monotonic() - self.begun > LONGEST_SECONDS
 
 
 @dataclass(slots=True)
 class Hand:
-    """What a drain has in hand; None: nothing just now."""
+    """What a drain has in hand (None: nothing just now), and whether its thread was given up."""
 
     turn: Turn | None = None
+    is_given_up: bool = False
 
 
 async def drain(lane: str) -> datetime | None:
     """Run what is due, each within its budget; return when the next one is due (None: nothing waits).
 
-    The lease of the run in hand is renewed beside it, for steps that take long.
+    The lease of the run in hand is renewed beside it, for steps that take long. One that does not come to a
+    safe point within `LONGEST_SECONDS` is left to itself: its lease runs out, which counts it as lost, and
+    the others go on in another thread.
     """
     hand = Hand()
     runs = asyncio.ensure_future(asyncio.to_thread(_drain, hand))
     while not (await asyncio.wait([runs], timeout=BEAT_SECONDS))[0]:
+        if hand.turn is not None and hand.turn.is_stuck:
+            _give_up(hand, hand.turn)
+            return timezone.now()
         await asyncio.to_thread(_beat, hand)
     return runs.result()
 
 
+def _give_up(hand: Hand, turn: Turn) -> None:
+    """Nothing can end a thread from outside. It ends at its next safe point, as a lost run if that is late."""
+    log.error("Action %s has come to no safe point for %g s and is left alone", turn.name, LONGEST_SECONDS)
+    hand.is_given_up, turn.is_ours = True, False
+
+
 def due() -> list[str]:
-    """The lane, if an action is due or the worker of one is gone."""
+    """The lane, while anything lies ahead: its drain then says when to come back, to the second."""
     try:
-        now = running.clock()
-        is_due = running.due(WORK.keys(), now).exists() or running.has_lost(now)
-        return [LANE] if is_due or _is_planned() else []
+        return [LANE] if running.next_at(WORK.keys()) is not None or running.has_lost() else []
     finally:
         connections.close_all()
-
-
-def _is_planned() -> bool:
-    """Does anything lie ahead? A drain then says when to come back, to the second and not to the tick."""
-    return running.next_at(WORK.keys()) is not None
 
 
 KIND = LaneKind(LANE, drain, due)
@@ -97,7 +129,8 @@ def _drain(hand: Hand) -> datetime | None:
     try:
         recover(is_start=False)
         run_due(hand)
-        return running.next_at(WORK.keys())
+        next_at = running.next_at(WORK.keys())
+        return by_own_clock(next_at) if next_at else None
     finally:
         connections.close_all()
 
@@ -119,12 +152,13 @@ def run_due(hand: Hand | None = None) -> int:
     One with work left when its budget is over comes again behind the others, until all is done.
     """
     hand, run_count = hand or Hand(), 0
-    while not engine.is_stopping():
-        turn = Turn(0, uuid.uuid4().hex)
-        taken = running.take(turn.lease, WORK.keys())
+    while not (engine.is_stopping() or hand.is_given_up):
+        lease = uuid.uuid4().hex
+        taken = running.take(lease, WORK.keys())
         if taken is None:
             break
-        turn.action_id, hand.turn = taken.action.pk, turn
+        action = taken.action
+        hand.turn = turn = Turn(action.pk, lease, f"{action.key} of {action.workspace.slug}")
         _run(taken, turn)
         hand.turn = None
         run_count += 1
@@ -136,7 +170,7 @@ def _run(taken: Taken, turn: Turn) -> None:
     log.info("Action %s of %s begins (%s)", action.key, action.workspace.slug, taken.cause)
     outcome = _outcome(action, turn)
     close_old_connections()  # one that broke under the work is replaced before the end is written down
-    now = running.clock()
+    now = clock()
     with transaction.atomic():
         after = running.finish(action.pk, turn.lease, outcome, now)
         if after is not None and after.deactivated_at == now:
@@ -168,7 +202,7 @@ def _outcome(action: ScheduledAction, turn: Turn) -> Outcome:
 def _work_through(action: ScheduledAction, turn: Turn) -> bool:
     """Go from safe point to safe point; False if it ends at one with work left."""
     ends_at = time.monotonic() + BUDGET_SECONDS
-    run = Run(action, action.workspace, action.began_at or running.clock())
+    run = Run(action, action.workspace, action.began_at or clock())
     with closing(cast("Any", _steps(run))) as steps:
         for counts in steps:
             _note_progress(turn, counts)
@@ -186,7 +220,7 @@ def _note_progress(turn: Turn, counts: Mapping[str, int]) -> None:
     """The first thing that was done is written down at once: a worker that dies now has come somewhere."""
     had_come_somewhere = any(turn.counts.values())
     turn.counts.update(counts)
-    if not had_come_somewhere and any(turn.counts.values()):
+    if turn.is_ours and not had_come_somewhere and any(turn.counts.values()):
         turn.is_ours = running.renew(turn.action_id, turn.lease, dict(turn.counts))
 
 
@@ -205,7 +239,7 @@ def recover(*, is_start: bool = True) -> int:
 
     At the start on SQLite there is no other engine, so nobody is waited for.
     """
-    now = running.clock()
+    now = clock()
     triggers.drop_stale(now)
     with transaction.atomic():
         lost = running.recover(is_alone=is_start and connection.vendor == "sqlite", now=now)
