@@ -109,7 +109,7 @@ async def drain(lane: str) -> datetime | None:
 
 
 def _give_up(hand: Hand, turn: Turn) -> None:
-    """Nothing can end a thread from outside. It ends at its next safe point, as a lost run if that is late."""
+    """Nothing can end a thread from outside; it ends at its next safe point, lost by then if that is late."""
     log.error("Action %s has come to no safe point for %g s and is left alone", turn.name, LONGEST_SECONDS)
     hand.is_given_up, turn.is_ours = True, False
 
