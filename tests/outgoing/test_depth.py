@@ -49,7 +49,7 @@ def test_a_hold_says_why_and_one_that_is_over_holds_nothing(people: Cast) -> Non
     queue(people.workspace, ["a@example.org"])
     Lane.objects.update(held_until=timezone.now() + HOUR, held_because="throttled")
     [held] = all_deep()
-    assert (held.standing, held.because, held.count) == (Standing.HELD, "throttled", 1)
+    assert (held.standing, held.because, held.number) == (Standing.HELD, "throttled", 1)
     Lane.objects.update(held_until=timezone.now() - HOUR)
     assert sums() == {("due", "urgent"): 1}
 

@@ -12,9 +12,10 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter as Sums
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -157,12 +158,12 @@ def add_samples(rows: Iterable[tuple[datetime, str, str, float]]) -> None:
     _upsert("postroom_sample", columns, key, adapted)
 
 
-def _as_stored(at: datetime) -> object:
+def _as_stored(at: datetime) -> Any:
     return connection.ops.adapt_datetimefield_value(at)
 
 
 def _upsert(
-    table: str, columns: tuple[str, ...], key: tuple[str, ...], rows: list[tuple[object, ...]]
+    table: str, columns: tuple[str, ...], key: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
 ) -> None:
     """Add `value` to rows that are there, and write those that are not; one statement for all."""
     places = f"({', '.join(['%s'] * len(columns))})"

@@ -33,7 +33,7 @@ Values = Iterable[tuple[tuple[str, ...], float]]
 def written(accept: str = "") -> tuple[bytes, str]:
     """All metrics in the format that is asked for, and its content type."""
     registry = CollectorRegistry()
-    registry.register(_Tables())  # type: ignore[arg-type]  # it only has to have collect()
+    registry.register(_Tables())  # it only has to have collect()
     encoder, content_type = choose_encoder(accept)
     return encoder(registry), content_type
 
@@ -145,9 +145,9 @@ def _stations() -> Values:
 def _stored(rows: Iterable[tuple[str, float]]) -> Iterator[Metric]:
     lines: defaultdict[str, list[str]] = defaultdict(list)
     for series, value in rows:
-        metric = _metric_of(series)
-        if metric:
-            lines[metric].append(f"{series} {value:.17g}")
+        name = _metric_of(series)
+        if name:
+            lines[name].append(f"{series} {value:.17g}")
     for name, found in lines.items():
         metric = METRICS[name]
         complete = _with_empty_buckets(found) if metric.kind is Kind.HISTOGRAM else found

@@ -171,7 +171,7 @@ def sample(lanes: list[Waiting], now: datetime) -> bool:
 def _depths_at(lanes: list[Waiting], now: datetime, at: datetime) -> list[Sample]:
     waiting_count: defaultdict[str, int] = defaultdict(int)
     for deep in depth.depths(lanes, now):
-        waiting_count[deep.stream] += deep.count
+        waiting_count[deep.stream] += deep.number
     oldest = depth.oldest_due_seconds(lanes, now)
     depths = [Sample(at=at, name=DEPTH, label=of, value=waiting_count[of]) for of in oldest]
     return [*depths, *(Sample(at=at, name=OLDEST, label=of, value=seconds) for of, seconds in oldest.items())]

@@ -46,14 +46,14 @@ class Deep(NamedTuple):
     stream: str
     standing: Standing
     because: str
-    count: int
+    number: int
 
 
 def depths(lanes: Sequence[Waiting], now: datetime) -> list[Deep]:
     """What waits in these lanes (`waiting.waiting`), in one statement."""
     counted = _counted([lane.lane_id for lane in lanes], now)
     return [
-        deep for lane in lanes for deep in _of(lane, now, counted.get(lane.lane_id, (0, 0, 0))) if deep.count
+        deep for lane in lanes for deep in _of(lane, now, counted.get(lane.lane_id, (0, 0, 0))) if deep.number
     ]
 
 
@@ -151,7 +151,7 @@ def summed(deeps: Iterable[Deep]) -> Counter[tuple[str, str]]:
     """By standing and stream."""
     sums: Counter[tuple[str, str]] = Counter()
     for deep in deeps:
-        sums[(str(deep.standing), deep.stream)] += deep.count
+        sums[(str(deep.standing), deep.stream)] += deep.number
     return sums
 
 

@@ -150,7 +150,7 @@ def _reasons(deeps: Iterable[Deep]) -> list[_Reason]:
             Standing.GATED,
             Standing.FAILED,
         ):
-            counts[(deep.workspace_id, deep.standing, deep.because)] += deep.count
+            counts[(deep.workspace_id, deep.standing, deep.because)] += deep.number
     return counts.most_common()
 
 

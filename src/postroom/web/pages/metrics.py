@@ -30,9 +30,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
         return HttpResponse(_REFUSED, status=403, content_type="text/plain; charset=utf-8")
     accept = request.headers.get("Accept", "")
     is_open = "application/openmetrics-text" in accept
-    body, content_type = cache.get_or_set(
-        f"postroom.metrics.{is_open}", lambda: scrape.written(accept), KEPT_SECONDS
-    )
+    key = f"postroom.metrics.{is_open}"
+    body, content_type = cache.get_or_set(key, lambda: scrape.written(accept), KEPT_SECONDS) or (b"", "")
     return HttpResponse(body, content_type=content_type)
 
 
