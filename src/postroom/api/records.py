@@ -105,8 +105,8 @@ def post_message(
 def preview_message(
     request: HttpRequest, model: Model, external_id: ExternalId, payload: MessageToPost
 ) -> PreviewShape:
-    """Who would be told by this message, who not and why, how long the daily limit makes it take, and what
-    capture mode makes of it.
+    """Who would be told by this message, who not and why, how long the daily limit makes it take, what
+    capture mode makes of it, and which scheduled action bulk mail waits for.
 
     Nothing is said and nothing is stored.
     """
@@ -116,7 +116,9 @@ def preview_message(
         try:
             preview = posting.preview(drafting.draft(_said(payload), record, key.member))
             foretold = foretelling.foretell(key.workspace, preview)
-            return shape_of_preview(preview, foretold, foretelling.captured(key.workspace, preview))
+            captured = foretelling.captured(key.workspace, preview)
+            wait = foretelling.waits_for(key.workspace, preview)
+            return shape_of_preview(preview, foretold, captured, wait)
         finally:
             transaction.set_rollback(True)  # contacts made for addresses that were only named
 

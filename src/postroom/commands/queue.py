@@ -94,6 +94,10 @@ def _held(email: EmailShape) -> str:
 def _waits(email: EmailShape) -> str:
     """A first try at a time to come was scheduled; one that is due leaves as soon as its turn comes."""
     last = f"; the last answer: {email.failure_text}" if email.failure_text else ""
+    is_timed = email.due_at is not None and email.expected_at is not None and email.due_at > datetime.now(UTC)
+    if email.waits_reason and not is_timed:
+        run = f"; it runs {email.expected_at:%Y-%m-%d %H:%M}" if email.expected_at else ""
+        return f"{email.waits_reason}{run}{last}"
     if email.due_at is None or (not email.attempt_count and email.due_at <= datetime.now(UTC)):
         return f"waits{last}"
     when = "next try" if email.attempt_count else "scheduled for"

@@ -13,6 +13,7 @@ NOBODY = _("Nobody")
 YOU = _("You")
 RECIPIENT = _("The recipient")
 OPERATOR = _("The operator of Postroom")
+ADMINISTRATOR = _("An administrator of the workspace")
 DOMAIN_OWNER = _("Whoever looks after your domain's DNS")
 THEIR_OPERATOR = _("The operator of the recipient's server")
 

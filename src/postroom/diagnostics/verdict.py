@@ -13,9 +13,11 @@ from postroom.conversations.models import Notification
 from postroom.conversations.models.messages import READ_KEPT
 from postroom.diagnostics import wording
 from postroom.diagnostics.explain import Explanation, explain, explain_hold
-from postroom.diagnostics.reasons import NOBODY, OPERATOR, YOU
+from postroom.diagnostics.reasons import ADMINISTRATOR, NOBODY, OPERATOR, YOU
+from postroom.diagnostics.wait_words import in_full
 from postroom.outgoing.expecting import Expected, expected, is_limited
 from postroom.outgoing.models import Attempt, Email, FailureKind, State
+from postroom.outgoing.waits import Wait
 
 _CODES = re.compile(r"(?:(?P<code>[245]\d\d)[ -]+)?(?P<enhanced>[245]\.\d{1,3}\.\d{1,3})?\b")
 
@@ -106,6 +108,9 @@ def _waiting(email: Email, last: Attempt | None, now: datetime) -> Verdict:
         return Verdict(_("It waits, because its lane is paused."), str(OPERATOR))
     if lane.held_because == "no_server" or (lane.held_until is not None and lane.held_until > now):
         return _held(email, expected([email], now)[email.pk], now)
+    if wait := _wait_of(email, now):
+        who = ADMINISTRATOR if wait.is_off else NOBODY
+        return Verdict(in_full(wait, now), str(who), None if wait.campaign else _("Send Now"))
     if last is not None and email.due_at > now:
         told = explain_email(email, last)
         words = _("It waits for the next try on %(time)s. %(reason)s")
@@ -118,6 +123,12 @@ def _waiting(email: Email, last: Attempt | None, now: datetime) -> Verdict:
         words = _("It is scheduled for %(time)s.")
         return Verdict(words % {"time": _when(email.due_at)}, str(NOBODY), _("Send Now"))
     return Verdict(_("It waits for its turn to be sent."), str(NOBODY), _("Send Now"))
+
+
+def _wait_of(email: Email, now: datetime) -> Wait | None:
+    """What a gated email waits for; not where a time was chosen for it at which a run finds it."""
+    wait = expected([email], now)[email.pk].wait if email.lane.released_until else None
+    return None if wait is not None and wait.runs_at is not None and email.due_at > now else wait
 
 
 def _held(email: Email, when: Expected, now: datetime) -> Verdict:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
+from postroom.conversations.models.records import Stream
 from postroom.flows import limits
 from postroom.flows.drafts import Preview, Told
+from postroom.outgoing.waits import Wait, wait_for_queue
 from postroom.workspaces import installation, parameters, plans
 from postroom.workspaces.capture_rules import ALLOW, REDIRECT
 from postroom.workspaces.models import Channel, Workspace
@@ -35,6 +37,13 @@ def foretell(workspace: Workspace, preview: Preview) -> Foretold | None:
     if forecast.fits_today:
         return None
     return Foretold(count, limit, forecast, parameters.value(workspace.pk, plans.AUTO_RESUME))
+
+
+def waits_for(workspace: Workspace, preview: Preview) -> Wait | None:
+    """Which scheduled action would let a previewed message go; None if its emails leave at once."""
+    if preview.stream != Stream.BULK or not recipient_count(preview):
+        return None
+    return wait_for_queue(workspace.pk)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from postroom.flows.drafts import NotTold, Preview, Told
 from postroom.flows.foretelling import Captured, Foretold, recipient_count
 from postroom.flows.shapes import PersonShape
 from postroom.flows.showing import shape_of_person
+from postroom.outgoing.waits import Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ class PreviewShape:
     """Who would be told. `emails` counts those by email; `forecast` is None if all of them leave today.
 
     `outsiders` would read an internal note; posting it needs `confirm_outsiders`. `server` would carry it.
-    Capture mode keeps `captured` in and sends the mail of `redirected` to `redirected_to` instead.
+    Bulk mail `waits_for` a scheduled action (its key), which runs next at `runs_at` (None: it is switched
+    off); urgent mail for none. Capture mode keeps `captured` in and sends the mail of `redirected` to
+    `redirected_to` instead.
     """
 
     told: list[ToldShape]
@@ -56,15 +59,20 @@ class PreviewShape:
     emails: int
     server: str
     forecast: ForecastShape | None
+    waits_for: str | None
+    runs_at: datetime | None
     captured: list[PersonShape]
     redirected: list[PersonShape]
     redirected_to: str | None
 
 
 def shape_of_preview(
-    preview: Preview, foretold: Foretold | None, captured: Captured | None = None
+    preview: Preview,
+    foretold: Foretold | None,
+    captured: Captured | None = None,
+    wait: Wait | None = None,
 ) -> PreviewShape:
-    """Who would be told, and what the daily limit and capture mode make of it (None: nothing)."""
+    """Who would be told, and what the daily limit, capture mode and the queue make of it (None: nothing)."""
     kept_in, redirected = (captured.kept_in, captured.redirected) if captured else ((), ())
     return PreviewShape(
         told=[_told(told) for told in preview.told],
@@ -73,6 +81,8 @@ def shape_of_preview(
         emails=recipient_count(preview),
         server=preview.route.server.name,
         forecast=_forecast(foretold) if foretold else None,
+        waits_for=wait.key if wait else None,
+        runs_at=wait.runs_at if wait else None,
         captured=[shape_of_person(told.contact) for told in kept_in],
         redirected=[shape_of_person(told.contact) for told in redirected],
         redirected_to=captured.to if captured and redirected else None,

@@ -61,7 +61,8 @@ class EmailShape:
 
     `expected_at` is about when it leaves, by its place in the queue, the limit that holds it and when that
     starts again; None if nobody can say. `held_reason` says in words why it is held, with the limit's figure.
-    `redirected_to` is who got it in the recipient's place (capture mode).
+    `redirected_to` is who got it in the recipient's place (capture mode). `waits_for` is the key of the
+    scheduled action that lets bulk mail go, and `waits_reason` says it in words; None if it needs none.
     """
 
     id: str
@@ -78,6 +79,8 @@ class EmailShape:
     held_because: str | None
     held_reason: str | None
     expected_at: datetime | None
+    waits_for: str | None
+    waits_reason: str | None
     attempt_count: int
     sent_at: datetime | None
     bounced_at: datetime | None

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db.models import Prefetch, Q, QuerySet
 
 from postroom.conversations.models import Attachment, Contact, Follower, Message, Record
+from postroom.diagnostics.wait_words import in_short
 from postroom.diagnostics.wording import why_lane_held
 from postroom.flows.shapes import (
     AttemptShape,
@@ -159,7 +160,7 @@ def shape_of_email(email: Email) -> EmailShape:
 
 
 def _shape_of_email(email: Email, when: Expected | None) -> EmailShape:
-    is_waiting = email.state == "outgoing"
+    is_waiting, wait = email.state == "outgoing", when.wait if when else None
     return EmailShape(
         id=email_id(email.pk),
         message=message_id(email.message_id),
@@ -175,6 +176,8 @@ def _shape_of_email(email: Email, when: Expected | None) -> EmailShape:
         held_because=(email.lane.held_because or None) if is_waiting else None,
         held_reason=(why_lane_held(email.lane) or None) if is_waiting else None,
         expected_at=when.at if when else None,
+        waits_for=wait.key if wait else None,
+        waits_reason=in_short(wait) if wait else None,
         attempt_count=email.attempt_count,
         sent_at=email.sent_at,
         bounced_at=email.bounced_at,

@@ -6,7 +6,7 @@ Pages, programs, Why? and the composer's forecast all reckon with `Window`, so t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.utils import timezone
@@ -15,6 +15,7 @@ from postroom.conversations.models.records import Stream
 from postroom.outgoing import allowances
 from postroom.outgoing.models import Email, Lane, State
 from postroom.outgoing.relays import SECRETS
+from postroom.outgoing.waits import Wait, waits_of
 from postroom.workspaces import parameters, plans
 
 LOOKED_AT = 1000
@@ -52,11 +53,12 @@ class Place:
 class Expected:
     """About when an Email leaves (after that, if `place.is_more`); `at` None: nobody can say.
 
-    `place` is None where nothing holds it.
+    `place` is None where nothing holds it, `wait` where it needs no scheduled action to leave.
     """
 
     at: datetime | None
     place: Place | None = None
+    wait: Wait | None = None
 
 
 def leaves_at(opens_at: datetime, before: int, windows: Iterable[Window]) -> datetime:
@@ -75,14 +77,26 @@ def day_window(workspace_id: int, limit: int, *, is_urgent: bool, at: datetime) 
 def expected(emails: Sequence[Email], now: datetime | None = None) -> dict[int, Expected]:
     """By id, for those of these Emails that are Outgoing; their lanes must be loaded.
 
-    A few questions for each lane that is held, none for the others.
+    A few questions for each lane that is held, one for all that wait for a scheduled action.
     """
     now = now or timezone.now()
     waiting = [email for email in emails if email.state == State.OUTGOING]
     held = [email for email in waiting if is_kept(email.lane, now)]
     places = places_of(held)
     windows = _windows({email.lane_id for email in held if is_limited(email.lane, now)})
-    return {email.pk: _expected(email, places.get(email.pk), windows) for email in waiting}
+    waits = waits_of(waiting, now)
+    return {
+        email.pk: _after(waits.get(email.pk), _expected(email, places.get(email.pk), windows))
+        for email in waiting
+    }
+
+
+def _after(wait: Wait | None, when: Expected) -> Expected:
+    """Not before what it waits for."""
+    if wait is None:
+        return when
+    at = None if when.at is None or wait.runs_at is None else max(when.at, wait.runs_at)
+    return replace(when, at=at, wait=wait)
 
 
 def is_kept(lane: Lane, now: datetime) -> bool:

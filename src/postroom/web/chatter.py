@@ -11,7 +11,7 @@ from django.shortcuts import render
 
 from postroom.conversations.models import Contact, Follower, Record, Subtype
 from postroom.flows import reading
-from postroom.flows.foretelling import Foretold, captured
+from postroom.flows.foretelling import Foretold, captured, waits_for
 from postroom.flows.posting import Preview
 from postroom.web.forms import ComposerForm, FollowerForm
 from postroom.web.later import composer_for, taken_back, taken_back_on, waiting_as, waiting_on
@@ -48,6 +48,7 @@ def chatter(
         "preview": preview,
         "foretold": foretold,
         "captured": captured(record.workspace, preview) if preview else None,
+        "wait": waits_for(record.workspace, preview) if preview else None,
         "outsiders": outsiders,
         "follower_form": follower_form or FollowerForm(),
         **followers_of(record),

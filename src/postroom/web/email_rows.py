@@ -18,6 +18,7 @@ from postroom.conversations.models import Address, Message, Record
 from postroom.outgoing.expecting import is_limited
 from postroom.outgoing.models import Attempt, Email, FailureKind, State
 from postroom.outgoing.queue import EmailQuerySet
+from postroom.outgoing.turns import awaits_turn
 from postroom.web.counting import Count, count_up_to
 from postroom.web.failures import last_attempts, server_words
 from postroom.web.next_steps import NextStep
@@ -68,10 +69,10 @@ class EmailRow:
 
     @property
     def may_hurry(self) -> bool:
-        """Does Send Now help? A pause and a limit do not yield to it."""
-        return self.may_cancel and not (
-            self.email.lane.is_paused or is_limited(self.email.lane, timezone.now())
-        )
+        """Does Send Now help? A pause, a limit and a campaign's turn do not yield to it."""
+        lane = self.email.lane
+        is_kept = lane.is_paused or is_limited(lane, timezone.now()) or awaits_turn(lane)
+        return self.may_cancel and not is_kept
 
     @property
     def may_cancel(self) -> bool:

@@ -8,9 +8,11 @@ from datetime import datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from postroom.diagnostics.wait_words import in_short
 from postroom.diagnostics.wording import why_lane_held
 from postroom.outgoing.expecting import Expected
 from postroom.outgoing.models import Email, Lane, State
+from postroom.outgoing.waits import Wait
 from postroom.workspaces.plans import limit_of
 
 
@@ -28,7 +30,7 @@ class NextStep:
 def next_step(email: Email, now: datetime, when: Expected | None = None) -> NextStep:
     """What happens next to this email (its lane and workspace must be loaded), or that nothing does.
 
-    `when` is about when it leaves, where a limit holds it (None: that is not known here).
+    `when` is about when it leaves, where a limit holds it or an action lets it go (None: not known here).
     """
     label = str(email.get_state_display())
     if email.state == State.OUTGOING:
@@ -47,10 +49,31 @@ def _of_outgoing(email: Email, label: str, now: datetime, when: Expected | None)
         return NextStep("outgoing", label, _("being sent"), None, False)
     if hold := _hold(email.lane, now, when):
         return NextStep("held", label, *hold, False)
+    if wait := _wait_of(email, now, when):
+        return _gated(wait, label, now)
     if email.attempt_count:
         return NextStep("delayed", label, _next_try(email.attempt_count + 1), email.due_at, False)
     words = _("leaves at once") if email.due_at <= now else _("scheduled for")
     return NextStep("outgoing", label, words, email.due_at if email.due_at > now else None, False)
+
+
+def _wait_of(email: Email, now: datetime, when: Expected | None) -> Wait | None:
+    """What it waits for; not where a time was chosen for it at which a run finds it."""
+    wait = when.wait if when is not None else None
+    is_timed = email.due_at > now and wait is not None and wait.runs_at is not None
+    return None if is_timed else wait
+
+
+def _gated(wait: Wait, label: str, now: datetime) -> NextStep:
+    words = in_short(wait)
+    if wait.runs_at is None:
+        return NextStep("held" if wait.is_off else "outgoing", label, words, None, False)
+    if wait.runs_at <= now:
+        words = _("%(waits)s, which is about to run") % {"waits": words}
+        return NextStep("outgoing", label, words, None, False)
+    # Translators: a time follows, such as "in 20 minutes".
+    words = _("%(waits)s, which runs") % {"waits": words}
+    return NextStep("outgoing", label, words, wait.runs_at, False)
 
 
 def _hold(lane: Lane, now: datetime, when: Expected | None) -> tuple[str, datetime | None] | None:

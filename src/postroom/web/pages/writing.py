@@ -79,6 +79,7 @@ def preview_message(request: MemberRequest, pk: int) -> HttpResponse:
         foreseen = {
             "foretold": _foretold(record, preview),
             "captured": foretelling.captured(record.workspace, preview) if preview else None,
+            "wait": foretelling.waits_for(record.workspace, preview) if preview else None,
         }
         return render(request, "postroom/_preview.html", {**context, **foreseen})
     return chatter(request, record, form=form, preview=preview, foretold=_foretold(record, preview))
