@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from postroom.conversations.models import Alias, Message
-from postroom.diagnostics import mail_log
+from postroom.diagnostics import log_lines, mail_log
 from postroom.diagnostics.log_search import Looked, Wanted, search
 from postroom.flows import capture, posting, retrying, writing_back
 from postroom.flows.filing import post_stored
@@ -157,3 +159,24 @@ def test_without_a_log_nothing_is_written_and_nothing_fails(people: Cast) -> Non
     lease, some, _ = ended(people, Outcome.ACCEPTED, Reply(250, None, "ok"))
     writing_back.write_back(lease, some, [])
     assert Email.objects.get().state == "sent"
+
+
+@given(
+    local_part=st.text('abzAZ09.+_-é"~@ ', min_size=1, max_size=12),
+    domain=st.sampled_from(["example.org", "[192.0.2.1]", "bücher.example", "a b", "example.org~01234567"]),
+    dialect=st.sampled_from(["human", "json"]),
+    is_off=st.booleans(),
+)
+def test_the_fast_way_to_write_an_address_says_the_same_as_the_slow_one(
+    local_part: str, domain: str, dialect: str, is_off: bool
+) -> None:
+    addr_spec = f"{local_part}@{domain}".lower()
+    cover, form = log_lines.Cover(b"k" * 32, is_off=is_off), log_lines.DIALECTS[dialect]
+    assert mail_log.recipients(form, cover)(addr_spec) == form.text("to", cover.written(addr_spec))
+
+
+@given(st.text(max_size=60), st.sampled_from(["human", "json"]))
+def test_the_fast_way_to_write_a_reply_says_the_same_as_the_slow_one(text: str, dialect: str) -> None:
+    cover, form = log_lines.Cover(b"k" * 32), log_lines.DIALECTS[dialect]
+    reply = Reply(250, None, text)
+    assert mail_log.replies(form, cover)(reply) == form.text("reply", cover.foreign(f"250 {text}"))

@@ -46,9 +46,12 @@ class Beats:
 
     def come(self) -> None:
         """The first beat: be a station. Raises DatabaseError."""
+        from postroom.diagnostics import mail_log
+        from postroom.diagnostics.log_lines import Own
         from postroom.workspaces import stations
 
         self.name = stations.come(self.role, self.name).name
+        mail_log.said_now("station_started", ("station", Own(self.name)), ("role", Own(self.role)))
         self.beat()
 
     async def go_on(self) -> None:
@@ -85,9 +88,11 @@ class Beats:
 
     def leave(self) -> None:
         """The last beat. Without a database the others find out by themselves."""
-        from postroom.diagnostics import meters
+        from postroom.diagnostics import mail_log, meters
+        from postroom.diagnostics.log_lines import Own
         from postroom.workspaces import stations
 
+        mail_log.said_now("station_stopped", ("station", Own(self.name)), ("role", Own(self.role)))
         try:
             close_old_connections()
             meters.flush()

@@ -62,11 +62,25 @@ def masked(addr_spec: str, key: bytes) -> str:
     Without the key nobody can try addresses until the tag fits.
     """
     local_part, _, domain = addr_spec.rpartition("@")
+    return f"{first_of(local_part)}****@{domain}~{tag_of(addr_spec, key)}"
+
+
+def first_of(local_part: str) -> str:
+    """What is shown of a local part: its first letter or digit, else "_"."""
     first = local_part[:1]
-    if not (first.isascii() and first.isalnum()):
-        first = "_"
-    tag = blake2b(addr_spec.encode("utf-8", "replace"), key=key, digest_size=TAG_OCTETS).hexdigest()
-    return f"{first}****@{domain}~{tag}"
+    return first if first.isascii() and first.isalnum() else "_"
+
+
+def tag_of(addr_spec: str, key: bytes) -> str:
+    """Eight hex digits."""
+    tag = tagger(key)
+    tag.update(addr_spec.encode("utf-8", "replace"))
+    return tag.hexdigest()
+
+
+def tagger(key: bytes) -> blake2b:
+    """What makes a tag, before it was told of an address; a copy of it makes one."""
+    return blake2b(key=key, digest_size=TAG_OCTETS)
 
 
 class Dialect(Protocol):
@@ -82,6 +96,12 @@ class Dialect(Protocol):
 
     def number(self, name: str) -> str:
         """What stands before the value of a field that is a number."""
+
+    def around(self, name: str, *, is_bare: bool) -> tuple[str, str]:
+        """What stands before and after a value of printable ASCII without quotes and backslashes.
+
+        `is_bare`: without spaces, too.
+        """
 
     def free(self, at: datetime, level: str, logger: str, text: str) -> str:
         """A whole line, with its end, of what a part of the program said in words."""
@@ -106,6 +126,10 @@ class Human:
         """As it is."""
         return f" {name}="
 
+    def around(self, name: str, *, is_bare: bool) -> tuple[str, str]:
+        """Quotes, unless it is bare."""
+        return (f" {name}=", "") if is_bare else (f' {name}="', '"')
+
     def free(self, at: datetime, level: str, logger: str, text: str) -> str:
         """The logger's name ends in a colon, so that it is no event. Lines of a traceback come indented."""
         return f"{self.head(at, level, logger)}: " + text + "\n"
@@ -128,6 +152,10 @@ class Json:
     def number(self, name: str) -> str:
         """A JSON number."""
         return f',"{name}":'
+
+    def around(self, name: str, *, is_bare: bool) -> tuple[str, str]:
+        """Quotes."""
+        return f',"{name}":"', '"'
 
     def free(self, at: datetime, level: str, logger: str, text: str) -> str:
         """The words are the event; what came after the first line is the exception."""

@@ -7,9 +7,10 @@ its own) it does nothing. The events, their fields and meaning are in docs/refer
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -42,6 +43,9 @@ _SAID_OF: Final = {
     Outcome.UNREACHABLE: ("INFO", "unreachable"),
     Outcome.UNCERTAIN: ("WARNING", "uncertain"),
 }
+# What needs neither quoting nor a look for addresses and tags. Most of a drain's lines hold nothing else.
+_PLAIN_DOMAIN: Final = re.compile(r"[a-z0-9.-]+")
+_PLAIN_WORDS: Final = re.compile(r"[ !#-?A-\[\]-}]{1,500}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,29 +141,60 @@ def _attempt_lines(
     to: Log, ended: Sequence[Ended], at: datetime, verdicts: Mapping[int, Verdict]
 ) -> Iterator[str]:
     dialect, cover = to.dialect, to.cover()
-    text, address, foreign, end = dialect.text, cover.address, cover.foreign, dialect.end
-    heads = {outcome: dialect.head(at, *said) for outcome, said in _SAID_OF.items()}
+    end, recipient, said = dialect.end, recipients(dialect, cover), replies(dialect, cover)
+    heads = {outcome: dialect.head(at, *said_of) for outcome, said_of in _SAID_OF.items()}
     email_is, try_is, seconds_is = map(dialect.number, ("email", "try", "seconds"))
+    in_clear = dialect.text("tls", "no")
     abouts: dict[int, str] = {}
     servers: dict[str, str] = {}
     for email, outcome, reply, _, seconds, was_tls, _ in ended:
-        about = abouts.get(email.message_id)
-        if about is None:
+        if (about := abouts.get(email.message_id)) is None:
             about = abouts[email.message_id] = _about(dialect, email)
-        verdict = None if outcome is Outcome.ACCEPTED else verdicts.get(email.email_id)
-        head = heads[outcome]
-        if verdict is not None and verdict.state == State.FAILED and outcome is not Outcome.UNCERTAIN:
-            head = heads[Outcome.REFUSED]  # its time is over
-        server = servers.get(email.server_name)
-        if server is None:
-            server = servers[email.server_name] = text("server", foreign(email.server_name))
-        said = text("reply", foreign(_words(reply))) if reply is not None else ""
-        addr_spec = email.redirected_to or email.addr_spec
+        if (server := servers.get(email.server_name)) is None:
+            server = servers[email.server_name] = dialect.text("server", cover.foreign(email.server_name))
+        head, rest = heads[outcome], ""
+        if outcome is not Outcome.ACCEPTED and (verdict := verdicts.get(email.email_id)) is not None:
+            rest = _next(dialect, verdict)
+            if verdict.state == State.FAILED and outcome is not Outcome.UNCERTAIN:
+                head = heads[Outcome.REFUSED]  # its time is over
         yield (
             f"{head}{about}{email_is}{email.email_id}{try_is}{email.attempt_count + 1}"
-            f"{text('to', address(addr_spec))}{server}{seconds_is}{seconds:.3f}"
-            f"{'' if was_tls else text('tls', 'no')}{said}{_next(dialect, verdict)}{end}"
+            f"{recipient(email.redirected_to or email.addr_spec)}{server}{seconds_is}{seconds:.3f}"
+            f"{'' if was_tls else in_clear}{said(reply) if reply is not None else ''}{rest}{end}"
         )
+
+
+def recipients(dialect: Dialect, cover: Cover) -> Callable[[str], str]:
+    """The field `to` of many addresses: what depends on the domain is put together once for each."""
+    before, after = dialect.around("to", is_bare=True)
+    untagged = log_lines.tagger(cover.key)
+    shown: dict[str, str] = {}
+
+    def field(addr_spec: str) -> str:
+        domain = addr_spec[addr_spec.rfind("@") + 1 :]
+        known = shown.get(domain)
+        if known is None:
+            is_plain = _PLAIN_DOMAIN.fullmatch(domain) and not cover.is_off
+            known = shown[domain] = f"****@{domain}~" if is_plain else ""
+        if not known or not addr_spec.isascii():
+            return dialect.text("to", cover.written(addr_spec))
+        first, tag = addr_spec[0], untagged.copy()
+        tag.update(addr_spec.encode())
+        return f"{before}{first if first.isalnum() else '_'}{known}{tag.hexdigest()}{after}"
+
+    return field
+
+
+def replies(dialect: Dialect, cover: Cover) -> Callable[[Reply], str]:
+    """The field `reply` of many replies, most of which hold nothing that has to be hidden or quoted."""
+    before, after = dialect.around("reply", is_bare=False)
+    is_plain = _PLAIN_WORDS.fullmatch
+
+    def field(reply: Reply) -> str:
+        words = _words(reply)
+        return f"{before}{words}{after}" if is_plain(words) else dialect.text("reply", cover.foreign(words))
+
+    return field
 
 
 def _words(reply: Reply) -> str:
@@ -174,10 +209,8 @@ def _about(dialect: Dialect, email: Claimed) -> str:
     return reference + dialect.text("workspace", slug_of(email.workspace_id))
 
 
-def _next(dialect: Dialect, verdict: Verdict | None) -> str:
+def _next(dialect: Dialect, verdict: Verdict) -> str:
     """When it is tried again, or that it is not."""
-    if verdict is None:
-        return ""
     if verdict.state == State.OUTGOING and verdict.due_at is not None:
         return dialect.text("next", f"{verdict.due_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
     return dialect.text("final", verdict.failure_kind or str(verdict.state))
@@ -211,6 +244,16 @@ def limit_reached(workspace_id: int, *, is_all: bool) -> None:
     """A workspace has used most of its daily limit, or all of it."""
     event = "limit_reached" if is_all else "limit_near"
     _say("WARNING", event, ("workspace", Own(slug_of(workspace_id))))
+
+
+def turned_away(message: Message) -> None:
+    """Emails of a message became Delivery Failed, because the daily limit is used up and none may wait."""
+    _say(
+        "WARNING",
+        "limit_failed",
+        ("message", Own(message.message_id)),
+        ("workspace", Own(message.workspace.slug)),
+    )
 
 
 def server_down(name: str, because: str, words: str, until: datetime | None) -> None:

@@ -19,7 +19,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from postroom import engine
+from postroom.diagnostics import mail_log
 from postroom.diagnostics.events import EventKind, note
+from postroom.diagnostics.log_lines import Own
 from postroom.engine import LaneKind
 from postroom.flows import (
     action_words,
@@ -183,11 +185,34 @@ def _log_end(action: ScheduledAction, outcome: Outcome, after: ScheduledAction |
     if after is None:
         log.warning("Action %s of %s was no longer ours when it ended", *where)
         return
+    mail_log.said_now(
+        "action_run",
+        ("workspace", Own(action.workspace.slug)),
+        ("action", Own(action.key)),
+        ("result", Own(outcome.result)),
+        ("seconds", after.last_seconds),
+        ("counts", [f"{name} {count}" for name, count in outcome.counts.items()]),
+        ("error", outcome.error),
+        is_warning=outcome.result == Result.FAILED,
+    )
     counts = ", ".join(f"{name} {count}" for name, count in outcome.counts.items()) or "nothing to count"
     if outcome.result == Result.FAILED:
-        log.warning("Action %s of %s failed after %.1f s: %s", *where, after.last_seconds, outcome.error)
+        log.warning(
+            "Action %s of %s failed after %.1f s: %s",
+            *where,
+            after.last_seconds,
+            outcome.error,
+            extra=mail_log.HAS_LINE,
+        )
     else:
-        log.info("Action %s of %s %s in %.1f s: %s", *where, outcome.result, after.last_seconds, counts)
+        log.info(
+            "Action %s of %s %s in %.1f s: %s",
+            *where,
+            outcome.result,
+            after.last_seconds,
+            counts,
+            extra=mail_log.HAS_LINE,
+        )
 
 
 def _outcome(action: ScheduledAction, turn: Turn) -> Outcome:

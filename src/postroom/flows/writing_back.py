@@ -90,6 +90,9 @@ def tell_of_limits(got: Claim) -> None:
     limits.tell_crossings(got.crossings)
     for crossing in got.crossings:
         mail_log.limit_reached(crossing.workspace_id, is_all=crossing.is_all)
+    if got.failed_message_ids and mail_log.is_open():
+        for message in Message.objects.filter(pk__in=got.failed_message_ids).select_related("workspace"):
+            mail_log.turned_away(message)
 
 
 def server_was_reached(server: MailServer, max_octets: int | None) -> None:
