@@ -2,8 +2,10 @@
 
 import pytest
 
+from postroom.conversations.models import Alias
+from postroom.flows import arranging
 from postroom.workspaces import parameters
-from postroom.workspaces.models import SystemParameter
+from postroom.workspaces.models import MailDomain, Role, SystemParameter
 from postroom.workspaces.refusals import RequestRefused
 from tests.people import Cast
 
@@ -56,3 +58,64 @@ def test_an_unknown_key_is_refused(people: Cast) -> None:
 def test_a_stored_text_that_no_longer_fits_counts_as_not_set(people: Cast) -> None:
     SystemParameter.objects.create(workspace=people.workspace, key=GAPS, value="nonsense")
     assert parameters.value(people.workspace.pk, GAPS)[0] == 60
+
+
+@pytest.mark.parametrize(
+    ("key", "field"),
+    [
+        ("mail.bounce.alias", "bounce_local_part"),
+        ("mail.catchall.alias", "catchall_local_part"),
+        ("mail.default.from", "from_local_part"),
+    ],
+)
+def test_what_is_of_the_domain_is_read_there_and_written_there(people: Cast, key: str, field: str) -> None:
+    arranging.set_parameter(people.workspace, key, " Post ", by=people.olga)
+    people.domain.refresh_from_db()
+    assert getattr(people.domain, field) == "post"
+    setattr(people.domain, field, "mail")
+    people.domain.save()
+    assert parameters.value(people.workspace.pk, key) == "mail"
+    assert parameters.set_in(people.workspace.pk)[key] == "mail"
+    arranging.set_parameter(people.workspace, key, "", by=people.olga)
+    people.domain.refresh_from_db()
+    assert getattr(people.domain, field) == parameters.KNOWN[key].default
+    assert not SystemParameter.objects.exists()
+
+
+def test_what_is_of_the_domain_takes_what_its_page_takes(people: Cast) -> None:
+    def refusal(key: str, text: str) -> str:
+        with pytest.raises(RequestRefused) as refused:
+            arranging.set_parameter(people.workspace, key, text, by=people.olga)
+        return str(refused.value)
+
+    Alias.objects.create(
+        workspace=people.workspace, mail_domain=people.domain, local_part="post", model="x.y"
+    )
+    assert "is an alias already" in refusal("mail.bounce.alias", "post")
+    assert "is an alias already" in refusal("mail.catchall.alias", "POST")
+    assert "at most 20 characters" in refusal("mail.bounce.alias", "b" * 21)
+    assert "different word" in refusal("mail.bounce.alias", "catchall")
+    assert "letters that most mail servers do not know" in refusal("mail.catchall.alias", "răspuns")
+    assert "before the @" in refusal("mail.bounce.alias", "bounce@other.example")
+    assert not parameters.set_in(people.workspace.pk)
+
+
+def test_the_default_from_may_be_a_whole_address(people: Cast) -> None:
+    whole = f"hello@{people.domain.domain}"
+    arranging.set_parameter(people.workspace, "mail.default.from", whole, by=people.olga)
+    assert MailDomain.objects.get(pk=people.domain.pk).overrides_from
+    assert parameters.value(people.workspace.pk, "mail.default.from") == whole
+
+
+def test_nobody_but_an_operator_sends_everything_from_a_foreign_address(people: Cast) -> None:
+    people.olga.role = Role.ADMIN
+    people.olga.save()
+    with pytest.raises(RequestRefused, match="on no mail domain of this workspace"):
+        arranging.set_parameter(people.workspace, "mail.default.from", "x@elsewhere.example", by=people.olga)
+
+
+def test_a_workspace_without_a_domain_is_told_whom_to_ask(people: Cast) -> None:
+    MailDomain.objects.update(is_default=False)
+    assert parameters.value(people.workspace.pk, "mail.bounce.alias") == "bounce"
+    with pytest.raises(RequestRefused, match="Ask an operator"):
+        arranging.set_parameter(people.workspace, "mail.bounce.alias", "back", by=people.olga)

@@ -59,6 +59,7 @@ def put_domain(domain: MailDomain, *, by: Member) -> MailDomain:
     domain.domain = _normal_domain(domain.domain)
     for name in ("bounce_local_part", "catchall_local_part", "from_local_part"):
         setattr(domain, name, _normal_local_part(getattr(domain, name), domain))
+    _refuse_taken_parts(domain)
     if domain.overrides_from:
         _refuse_foreign_from(domain, by)
     if not _is_named_so(domain):
@@ -94,6 +95,17 @@ def _normal_local_part(text: str, domain: MailDomain) -> str:
             % {"address": given}
         )
     return given if "@" in text else given.partition("@")[0]
+
+
+def _refuse_taken_parts(domain: MailDomain) -> None:
+    """No two of its addresses may be the same, and mail to bounce alias and catchall opens no record."""
+    own = (domain.bounce_local_part, domain.catchall_local_part)
+    if len({*own, domain.from_local_part}) < 3:
+        raise RequestRefused(_("Use a different word for each of these addresses."))
+    alias = Alias.objects.filter(mail_domain=domain.pk, local_part__in=own).first() if domain.pk else None
+    if alias is not None:
+        words = _("%(address)s is an alias already. Choose another word, or remove the alias first.")
+        raise RequestRefused(words % {"address": alias.addr_spec})
 
 
 def _refuse_foreign_from(domain: MailDomain, by: Member) -> None:
@@ -161,9 +173,22 @@ def set_parameter(workspace: Workspace, key: str, value: str, *, by: Member) -> 
     Raises RequestRefused for an unknown key or a value that does not fit.
     """
     _refuse_unless_admin(by, workspace.pk)
+    parameters.refuse_unfit(key, value)
     with transaction.atomic():
-        parameters.put(workspace.pk, key, value)
+        if field := parameters.KNOWN[key].of_domain:
+            _set_of_domain(workspace, field, value.strip() or parameters.KNOWN[key].default, by)
+        else:
+            parameters.put(workspace.pk, key, value)
         events.note("parameter.set", workspace=workspace, member=by, key=key, value=value)
+
+
+def _set_of_domain(workspace: Workspace, field: str, value: str, by: Member) -> None:
+    """The value is in the default mail domain, and is refused there as on its own page."""
+    domain = MailDomain.objects.select_for_update().filter(workspace=workspace, is_default=True).first()
+    if domain is None:
+        raise RequestRefused(_("This workspace has no mail domain yet. Ask an operator to add one."))
+    setattr(domain, field, value)
+    put_domain(domain, by=by)
 
 
 def _refuse_unless_admin(by: Member, workspace_id: int) -> None:

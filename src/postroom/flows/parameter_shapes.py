@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from postroom.workspaces.models import SystemParameter, Workspace
-from postroom.workspaces.parameters import KNOWN
+from postroom.workspaces.models import Workspace
+from postroom.workspaces.parameters import KNOWN, set_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class ParameterShape:
 
 def shapes_of_parameters(workspace: Workspace) -> list[ParameterShape]:
     """All that are known, with what a workspace has set."""
-    set_here = dict(SystemParameter.objects.filter(workspace=workspace).values_list("key", "value"))
+    set_here = set_in(workspace.pk)
     return [
         ParameterShape(
             key, set_here.get(key, known.default), key not in set_here, str(known.purpose), str(known.parse)

@@ -8,7 +8,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from postroom.workspaces.models import SystemParameter
+from postroom.workspaces.models import MailDomain, SystemParameter
 from postroom.workspaces.refusals import RequestRefused
 
 
@@ -65,17 +65,39 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalPart:
+    """A local part of at most `length` characters or, if `may_be_whole`, a whole address."""
+
+    length: int
+    may_be_whole: bool = False
+
+    def __call__(self, text: str) -> str:
+        """Read it; whether it makes an address is for the domain to say. Raises ValueError."""
+        text = text.strip().lower()
+        if not 0 < len(text) <= self.length or ("@" in text and not self.may_be_whole):
+            raise ValueError(text)
+        return text
+
+    def __str__(self) -> str:
+        if self.may_be_whole:
+            return _("the part of an address before the @, or a whole address")
+        return _("the part of an address before the @, at most %(count)d characters") % {"count": self.length}
+
+
+@dataclass(frozen=True, slots=True)
 class Parameter:
     """One thing that can be set: its default as text, how text is read, and what it is for.
 
     `parse` raises ValueError for text that it cannot read, and as text it says what it takes. `follows` names
-    the parameter whose value holds as long as this one is not set; `default` is then that one's.
+    the parameter whose value holds as long as this one is not set; `default` is then that one's. `of_domain`
+    names the field of the workspace's default mail domain in which the value is; nothing else stores it.
     """
 
     default: str
     parse: Callable[[str], Any]
     purpose: str | Promise
     follows: str = ""
+    of_domain: str = ""
 
 
 GAPS = Wholes(Whole(1, 7 * 86_400), 40)
@@ -127,6 +149,27 @@ KNOWN: Mapping[str, Parameter] = {
         Whole(0, 100),
         gettext_lazy("The share of the daily limit that is kept for urgent mail, in percent."),
     ),
+    "mail.bounce.alias": Parameter(
+        "bounce",
+        LocalPart(20),
+        gettext_lazy("The bounce alias of the default mail domain: where delivery reports come back."),
+        of_domain="bounce_local_part",
+    ),
+    "mail.catchall.alias": Parameter(
+        "catchall",
+        LocalPart(20),
+        gettext_lazy("The catchall of the default mail domain: where replies come back."),
+        of_domain="catchall_local_part",
+    ),
+    "mail.default.from": Parameter(
+        "notifications",
+        LocalPart(254, may_be_whole=True),
+        gettext_lazy(
+            "What mail goes out from where its author's own address may not be used, on the default mail "
+            "domain; a whole address is used for all mail."
+        ),
+        of_domain="from_local_part",
+    ),
     "mail.campaigns.by_queue": Parameter(
         "off",
         Switch(),
@@ -169,9 +212,20 @@ def value(workspace_id: int, key: str) -> Any:
 
     A stored text that cannot be read any more counts as not set. Raises KeyError for an unknown key.
     """
+    if KNOWN[key].of_domain:
+        return read(key, set_in(workspace_id).get(key))
     stored = SystemParameter.objects.filter(workspace_id=workspace_id, key=key)
     text, followed = stored.values_list("value", flat=True).first(), KNOWN[key].follows
     return value(workspace_id, followed) if text is None and followed else read(key, text)
+
+
+def set_in(workspace_id: int) -> dict[str, str]:
+    """By key, what a workspace has set otherwise than the default, its default mail domain included."""
+    found = dict(SystemParameter.objects.filter(workspace_id=workspace_id).values_list("key", "value"))
+    fields = {known.of_domain: key for key, known in KNOWN.items() if known.of_domain}
+    domain = MailDomain.objects.filter(workspace_id=workspace_id, is_default=True).values(*fields).first()
+    here = {key: str(domain[field]) for field, key in fields.items()} if domain else {}
+    return found | {key: text for key, text in here.items() if text != KNOWN[key].default}
 
 
 def read(key: str, text: str | None) -> Any:
@@ -184,11 +238,24 @@ def read(key: str, text: str | None) -> Any:
 
 
 def put(workspace_id: int, key: str, text: str) -> None:
-    """Set a parameter; an empty text goes back to the default. Raises RequestRefused."""
+    """Set a parameter; an empty text goes back to the default. Raises RequestRefused.
+
+    One that is `of_domain` is not stored here: `flows.arranging.set_parameter` writes the domain.
+    """
+    refuse_unfit(key, text)
+    if not text.strip():
+        SystemParameter.objects.filter(workspace_id=workspace_id, key=key).delete()
+        return
+    SystemParameter.objects.update_or_create(
+        workspace_id=workspace_id, key=key, defaults={"value": text.strip()}
+    )
+
+
+def refuse_unfit(key: str, text: str) -> None:
+    """Raise RequestRefused for an unknown key, and for a text that it does not take; empty is the default."""
     if key not in KNOWN:
         raise RequestRefused(_("There is no system parameter %(key)s.") % {"key": key})
     if not text.strip():
-        SystemParameter.objects.filter(workspace_id=workspace_id, key=key).delete()
         return
     try:
         _refuse_long(text)
@@ -196,9 +263,6 @@ def put(workspace_id: int, key: str, text: str) -> None:
     except ValueError as error:
         words = _("“%(text)s” cannot be used for %(key)s, which takes %(allowed)s.")
         raise RequestRefused(words % {"text": text[:60], "key": key, "allowed": KNOWN[key].parse}) from error
-    SystemParameter.objects.update_or_create(
-        workspace_id=workspace_id, key=key, defaults={"value": text.strip()}
-    )
 
 
 def _refuse_long(text: str) -> None:

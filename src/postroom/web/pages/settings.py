@@ -14,7 +14,7 @@ from postroom.web.domain_shown import shown
 from postroom.web.forms import DomainForm, ParameterForm, WorkspaceForm
 from postroom.web.membership import MemberRequest, for_admins
 from postroom.workspaces import parameters
-from postroom.workspaces.models import MailDomain, SystemParameter
+from postroom.workspaces.models import MailDomain
 from postroom.workspaces.refusals import RequestRefused
 
 _page = require_http_methods(["GET", "HEAD", "POST"])
@@ -76,9 +76,7 @@ def parameters_page(request: MemberRequest) -> HttpResponse:
         except RequestRefused as refusal:
             messages.error(request, str(refusal))
         return redirect("parameters")
-    set_here = dict(
-        SystemParameter.objects.filter(workspace=request.member.workspace).values_list("key", "value")
-    )
+    set_here = parameters.set_in(request.member.workspace_id)
     known = [(key, parameter, set_here.get(key, "")) for key, parameter in sorted(parameters.KNOWN.items())]
     return render(request, "postroom/settings/parameters.html", {"parameters": known})
 
