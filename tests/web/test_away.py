@@ -36,3 +36,12 @@ def test_another_fault_stays_a_fault(people: Cast, client: Client, monkeypatch: 
 
     monkeypatch.setattr("postroom.web.membership._memberships", broken)
     assert client.get("/").status_code == 500
+
+
+def test_a_program_reads_a_problem(people: Cast, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.raise_request_exception = False
+    client.force_login(people.ana.user)
+    monkeypatch.setattr("postroom.web.membership._memberships", away)
+    answer = client.get("/api/v1/records")
+    assert (answer.status_code, answer["Content-Type"]) == (503, "application/problem+json")
+    assert (answer.json()["code"], answer["Retry-After"]) == ("unavailable", "10")

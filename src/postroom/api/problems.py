@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -247,6 +248,12 @@ _BY_KIND: Mapping[type[Exception], str] = {
 def _field_of(error: Mapping[str, Any]) -> dict[str, str]:
     where = [str(part) for part in error.get("loc", ()) if part not in ("body", "payload", "query", "path")]
     return {"field": ".".join(where), "message": str(error.get("msg", ""))}
+
+
+def of_last_exception() -> HttpResponse:
+    """The problem behind the exception that ended a request before it came to an endpoint."""
+    error = sys.exc_info()[1]
+    return answer(problem_of(error if isinstance(error, Exception) else RuntimeError("no exception")))
 
 
 def say_problems(api: NinjaAPI) -> None:

@@ -208,9 +208,9 @@ class FleetBell:
 
     def _take(self, payload: str, heard: Callable[[str], None]) -> None:
         by, _, lane = payload.partition(" ")
-        if by != self.name:
+        if lane and by != self.name:
             heard(lane)
-        elif not lane:
+        elif by == self.name:
             self._doubt_no_more()
 
     # A pooler takes LISTEN and then gives the session to somebody else: only hearing shows that it works.
