@@ -55,8 +55,14 @@ class Web(uvicorn.Server):
 
 def run(plan: Plan) -> None:
     """Run until Ctrl-C or SIGTERM. Raises Stopped if something cannot start."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_run(plan))
+    from postroom.diagnostics import telemetry
+
+    telemetry.start()
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_run(plan))
+    finally:
+        telemetry.stop()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -30,6 +30,7 @@ from postroom.flows import (
     notices,
     releasing,
     scheduling,
+    tracing,
     vacuuming,
 )
 from postroom.schedule import planning, running, triggers
@@ -170,7 +171,8 @@ def run_due(hand: Hand | None = None) -> int:
 def _run(taken: Taken, turn: Turn) -> None:
     action = taken.action
     log.info("Action %s of %s begins (%s)", action.key, action.workspace.slug, taken.cause)
-    outcome = _outcome(action, turn)
+    with tracing.acting(action):
+        outcome = _outcome(action, turn)
     close_old_connections()  # one that broke under the work is replaced before the end is written down
     now = clock()
     with transaction.atomic():

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from django.db import connections
 
 from postroom import engine
-from postroom.flows import measuring, signing_keys, writing_back
+from postroom.flows import measuring, signing_keys, tracing, writing_back
 from postroom.flows.esp_sending import EspConnections
 from postroom.outgoing import claiming, holds, recovering, server_settings
 from postroom.outgoing.claiming import Claim, Claimed
@@ -326,7 +326,8 @@ class Drain:
             ended = [each for each in ended if each.outcome is not Outcome.UNREACHABLE]
             await self.in_store(claiming.release, self.lease, untouched, is_shown=True)
             self.is_dry = self.is_dry and not untouched
-        await self.in_store(writing_back.write_back, self.lease, ended, unsendable)
+        with tracing.settling(self.lease, ended):
+            await self.in_store(writing_back.write_back, self.lease, ended, unsendable)
         measuring.attempts(self.server, ended, writing_back.clock())
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -19,10 +19,10 @@ from postroom.conversations.models import Attachment, Contact, Message, Notifica
 from postroom.conversations.models.messages import Kind
 from postroom.conversations.recipients import BY_EMAIL, IN_POSTROOM, PASSED_OVER, SHARING, Audience, Reason
 from postroom.conversations.storage import Upload
-from postroom.diagnostics import mail_log
+from postroom.diagnostics import mail_log, telemetry
 from postroom.diagnostics.events import EventKind, note
 from postroom.diagnostics.models import Event
-from postroom.flows import recording, releasing
+from postroom.flows import recording, releasing, tracing
 from postroom.flows.drafts import Draft, NotTold, OutsidersNamed, PostRefused, Preview, Told
 from postroom.flows.due_times import still_to_come
 from postroom.flows.submitting import submit
@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 
+@telemetry.traced(tracing.POST, tracing.of_message)
 def post(draft: Draft) -> Message:
     """Say it: one transaction for the message, everybody's Email or Notification, and the reasons why not.
 

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from postroom import engine
 from postroom.diagnostics import mail_log
-from postroom.flows import measuring
+from postroom.flows import measuring, tracing
 from postroom.flows.bouncing import UNMATCHED, take_report
 from postroom.flows.filing import LANE, due, post_stored
 from postroom.incoming import log as incoming_log
@@ -95,7 +95,8 @@ def receive(arrival: Arrival) -> Reply:
     refused is in the incoming log. Never raises: trouble on our side is 451 and nothing is stored.
     """
     try:
-        return _receive(arrival)
+        with tracing.receiving(arrival.source, arrival.octets):
+            return _receive(arrival)
     except Exception:  # whatever goes wrong here, the sender keeps the mail and comes back
         log.exception("Could not take a mail from %s", arrival.peer or arrival.source)
         measuring.received(measuring.DEFERRED)

@@ -11,7 +11,7 @@ from django.db import connection, connections
 
 from postroom.diagnostics import mail_log
 from postroom.engine import LaneKind
-from postroom.flows import mailing_turns, trouble, writing_back
+from postroom.flows import mailing_turns, tracing, trouble, writing_back
 from postroom.flows.draining import Drain, connection_share
 from postroom.flows.trouble import Trouble
 from postroom.outgoing import claiming, esp, holds, recovering, relays, server_settings
@@ -56,16 +56,20 @@ async def drain(lane: str) -> datetime | None:
 
 async def _run(server: MailServer, relay: Relay | Account, settings: str) -> Drain:
     """One run; a server that another stands in for is tried before anything is claimed for it."""
-    async with Drain(
-        server, relay, settings=settings, linger_seconds=LINGER_SECONDS, run_seconds=RUN_SECONDS
-    ) as run:
-        if await asyncio.to_thread(_in_thread, _is_away, server) and not await run.connect():
-            return run
-        while await run.claim() and run.feed.is_empty:
-            continue  # all of it was captured
-        if not run.feed.is_empty:
-            await run.send()
+    run = Drain(server, relay, settings=settings, linger_seconds=LINGER_SECONDS, run_seconds=RUN_SECONDS)
+    with tracing.draining(server, run.lease):
+        async with run:
+            await _empty(server, run)
     return run
+
+
+async def _empty(server: MailServer, run: Drain) -> None:
+    if await asyncio.to_thread(_in_thread, _is_away, server) and not await run.connect():
+        return
+    while await run.claim() and run.feed.is_empty:
+        continue  # all of it was captured
+    if not run.feed.is_empty:
+        await run.send()
 
 
 def _relay_of(server: MailServer) -> Relay | Account | Trouble:
