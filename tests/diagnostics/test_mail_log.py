@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from postroom.conversations.models import Alias, Message
 from postroom.diagnostics import log_lines, mail_log
+from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.log_search import Looked, Wanted, search
 from postroom.flows import capture, posting, retrying, writing_back
 from postroom.flows.filing import post_stored
@@ -27,6 +30,7 @@ from tests.outgoing.queued import queue
 from tests.people import Cast
 
 pytestmark = pytest.mark.django_db
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture(params=["human", "json"])
@@ -180,3 +184,43 @@ def test_the_fast_way_to_write_a_reply_says_the_same_as_the_slow_one(text: str, 
     cover, form = log_lines.Cover(b"k" * 32), log_lines.DIALECTS[dialect]
     reply = Reply(250, None, text)
     assert mail_log.replies(form, cover)(reply) == form.text("reply", cover.foreign(f"250 {text}"))
+
+
+def events_in_code() -> set[str]:
+    """Every event that the code names: where it is said, and what an Event may be."""
+    said = {"told", "told_all", "said_now", "arrived", "_say"}
+    found = {str(kind) for kind in EventKind} - {EventKind.NOT_TOLD, EventKind.CAPTURED}
+    found |= {event for _, event in mail_log._SAID_OF.values()}
+    for path in (ROOT / "src" / "postroom").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(call, ast.Call):
+                continue
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            words = [each for each in constants(call.args) if re.fullmatch(r"[a-z_]+(\.[a-z_]+)?", each)]
+            if name in ("note", "_note"):
+                found |= {each for each in words if "." in each}
+            elif name in said:
+                found |= {each.value for each in call.args[:2] if isinstance(each, ast.Constant)} & set(words)
+    return found | {"captured", "limit_near", "limit_reached", "log_opened", "log_gap"}
+
+
+def constants(nodes: list[ast.expr]) -> list[str]:
+    inner = [each for node in nodes for each in ast.walk(node)]
+    return [each.value for each in inner if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+
+
+def test_the_reference_names_every_event_and_no_other() -> None:
+    page = (ROOT / "docs" / "reference" / "log-lines.md").read_text("utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    documented = {name for row in rows for name in re.findall(r"`([a-z_.]+)`", row)}
+    fields = {"message", "workspace", "email", "record", "by", "received", "contact", "to", "from"}
+    assert events_in_code() - documented == set(), "describe them in docs/reference/log-lines.md"
+    assert documented - events_in_code() - fields == set(), "nothing says these any more"
+
+
+def test_the_fields_of_a_line_of_an_attempt_are_described(people: Cast, log: Path) -> None:
+    lease, some, _ = ended(people, Outcome.REFUSED, Reply(550, None, "no"))
+    writing_back.write_back(lease, some, [])
+    (line,) = lines(log, "failed")
+    page = (ROOT / "docs" / "reference" / "log-lines.md").read_text("utf-8")
+    assert {name for name in line if f"`{name}`" not in page} <= {"timestamp", "level", "event"}
