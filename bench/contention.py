@@ -318,7 +318,7 @@ def _found(port: int) -> str:
     from postroom.conversations.models import Address
     from postroom.flows.founding import found_workspace
     from postroom.flows.recording import contact_for, put_record
-    from postroom.outgoing import origin
+    from postroom.outgoing import gates, origin
     from postroom.outgoing.models import Lane, MailServer
 
     founded = found_workspace(name="Bench", slug="bench", admin_address="olga@demo.example")
@@ -337,7 +337,7 @@ def _found(port: int) -> str:
             encryption="none",
             connection_limit=4,
         )
-        Lane.objects.create(workspace=workspace, stream="bulk", server=server)
+        Lane.objects.create(workspace=workspace, stream="bulk", server=server, released_until=gates.FOR_GOOD)
     Address.objects.bulk_create(
         Address(workspace=workspace, addr_spec=f"person{n}@rcpt.example") for n in range(FILL)
     )

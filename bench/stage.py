@@ -112,11 +112,13 @@ def empty() -> None:
 def add(count: int, *, is_own_body: bool = False, groups: int = 1000) -> str:
     """Add so many Emails, of one message or of a message each."""
     from postroom.conversations.models.records import Stream
+    from postroom.outgoing import gates
     from postroom.outgoing.relays import lane_of
     from postroom.workspaces.models import Workspace
 
     workspace = Workspace.objects.get()
     lane = lane_of(workspace, Stream.BULK)
+    gates.open_until({lane.pk: gates.FOR_GOOD})  # what is measured is sending, not waiting for a run
     address_ids = addresses(workspace, count)
     shared = None if is_own_body else messages_of(workspace, 1, count)[0]
     for start in range(0, count, groups):

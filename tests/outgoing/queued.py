@@ -12,6 +12,7 @@ from django.db import models
 
 from postroom.conversations.models import Address, Contact, Message
 from postroom.conversations.models.records import Stream
+from postroom.outgoing import gates
 from postroom.outgoing.models import Email, Lane, Rendition, Tally
 from postroom.outgoing.relays import lane_of
 from postroom.smtp.listener import HangUp, Listener, ListenerLimits, Session, Transaction
@@ -76,7 +77,7 @@ def queue(
 
 def release(lane: Lane) -> None:
     """Let everything leave that is in this lane, and all that is put there later."""
-    Lane.objects.filter(pk=lane.pk).update(released_until=None)
+    gates.open_until({lane.pk: gates.FOR_GOOD})
 
 
 def tally_adds_up(message: Message) -> bool:
