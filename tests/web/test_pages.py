@@ -21,7 +21,7 @@ ROOT = Path(postroom.__file__).parent
 TEMPLATES = sorted(path for path in (ROOT / "templates").rglob("*.html") if path.parent.name != "mail")
 PLAIN = [str(page.name) for page in urlpatterns if "<" not in str(page.pattern)]  # type: ignore[union-attr]
 PROBES = {"livez", "readyz", "healthz", "health"}
-NO_PAGE = {*PROBES, "mark_read", "withdraw_limit", "language", "target", "workspaces", "technical"}
+NO_PAGE = {*PROBES, "mark_read", "withdraw_limit", "language", "target", "workspaces", "technical", "metrics"}
 SHOWN = [name for name in PLAIN if not name.startswith(("account_", "emails_")) and name not in NO_PAGE]
 
 
