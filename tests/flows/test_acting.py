@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -418,3 +420,29 @@ def test_a_run_that_hangs_is_left_alone_and_the_others_go_on(
     assert row_of(people).last_result == Result.DONE
     assert row_of(people, "auto_vacuum").is_unfinished  # it came back before its lease was over
     assert went_on == []
+
+
+@pytest.mark.parametrize(("has_come_somewhere", "lost_count"), [(True, 0), (False, 1)])
+def test_a_worker_that_is_killed_in_a_run_keeps_it_from_nobody(
+    people: Cast, do: Callable[..., None], has_come_somewhere: bool, lost_count: int
+) -> None:
+    def dies(run: Run) -> Steps:
+        yield {"removed": 3 * has_come_somewhere}
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    do(mail_queue=dies)
+    make_due(people, "mail_queue")
+    connections.close_all()
+    child = os.fork()
+    if child == 0:
+        acting.run_due()
+        os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert row_of(people).is_running
+    do(mail_queue=nothing)
+    assert acting.run_due() == 0  # the lease still holds
+    ScheduledAction.objects.update(leased_until=timezone.now())
+    acting.recover(is_start=False)
+    assert (row_of(people).last_result, row_of(people).timeout_count) == (Result.LOST, lost_count)
+    assert acting.run_due() == 1
+    assert row_of(people).last_result == Result.DONE
