@@ -14,7 +14,7 @@ from postroom.commands.line import app
 from postroom.commands.reference import reference
 from tests.commands.conftest import Postroom
 
-SERVERS = {"demo", "up", "target"}
+SERVERS = {"demo", "up", "web", "smtp", "worker", "target"}
 
 
 def commands() -> Iterator[tuple[tuple[str, ...], typer.models.CommandInfo]]:
