@@ -82,6 +82,19 @@ def test_logins_that_have_expired_go(db: None) -> None:
     assert Session.objects.get().session_key == "here"
 
 
+def test_old_refusals_that_belong_to_no_workspace_go(people: Cast) -> None:
+    for workspace, days in ((None, 181), (None, 179), (people.workspace, 181)):
+        ReceivedEmail.objects.create(
+            workspace=workspace,
+            source="smtp",
+            state="refused",
+            received_at=timezone.now() - timedelta(days=days),
+        )
+    assert housekeeping.drop_refusals() == 1
+    assert ReceivedEmail.objects.filter(workspace=None).count() == 1
+    assert ReceivedEmail.objects.count() == 2
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_tick_frees_what_a_dead_worker_left(transactional_db: None, data_folder: Path) -> None:
     demo = cast()

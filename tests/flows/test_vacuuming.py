@@ -15,6 +15,7 @@ from postroom.conversations.models import Message, Notification, ScheduledMessag
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
 from postroom.flows import rounds, vacuuming
+from postroom.incoming.models import ReceivedEmail
 from postroom.outgoing.models import Attempt, Email, Rendition, State, Tally
 from postroom.schedule.models import ScheduledAction, Trigger
 from postroom.schedule.work import Run
@@ -241,6 +242,15 @@ def test_answers_to_repeated_requests_are_forgotten_after_a_day(people: Cast) ->
         )
     assert vacuum(people.workspace)[vacuuming.REQUESTS] == 1
     assert IdempotentRequest.objects.get().key == "new"
+
+
+def test_refusals_leave_the_incoming_log_after_half_a_year_and_what_was_taken_stays(people: Cast) -> None:
+    for state, days in (("refused", 181), ("duplicate", 181), ("refused", 179), ("posted", 400)):
+        ReceivedEmail.objects.create(
+            workspace=people.workspace, source="smtp", state=state, received_at=ago(days)
+        )
+    assert vacuum(people.workspace)[vacuuming.REFUSALS] == 2
+    assert sorted(ReceivedEmail.objects.values_list("state", flat=True)) == ["posted", "refused"]
 
 
 def test_settled_scheduled_messages_and_stale_triggers_go(people: Cast) -> None:

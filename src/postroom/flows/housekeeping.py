@@ -17,7 +17,8 @@ from postroom.conversations import storage
 from postroom.diagnostics.models import Sample
 from postroom.engine import LaneKind
 from postroom.flows import sending, signing_keys
-from postroom.incoming.models import ReceivedState, SpooledMail
+from postroom.incoming.log import NOT_TAKEN, REFUSALS_KEPT
+from postroom.incoming.models import ReceivedEmail, ReceivedState, SpooledMail
 from postroom.outgoing import allowances
 from postroom.outgoing.capturing import SECRET_LAYOUT
 from postroom.outgoing.models import Email, Rendition, State
@@ -49,6 +50,7 @@ def _tidy() -> None:
         allowances.drop_old(timezone.now())
         drop_samples()
         drop_sessions()
+        drop_refusals()
         signing_keys.retire_due()
         move_spooled()  # last, because a full disk stops it, and the others make room
     finally:
@@ -98,3 +100,12 @@ def drop_sessions() -> int:
     """Drop the logins that have expired; return how many went."""
     old = Session.objects.filter(expire_date__lt=timezone.now()).order_by("expire_date")
     return Session.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:STEP])).delete()[0]
+
+
+def drop_refusals() -> int:
+    """Drop the old lines of the incoming log that belong to no workspace; return how many went."""
+    oldest = ReceivedEmail.objects.filter(workspace=None, state__in=NOT_TAKEN, spooled=None).order_by("pk")
+    rows = oldest.values_list("pk", "received_at")[:STEP]
+    before = timezone.now() - REFUSALS_KEPT
+    old = [pk for pk, received_at in rows if received_at < before]
+    return ReceivedEmail.objects.filter(pk__in=old).delete()[0]

@@ -18,6 +18,8 @@ from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
 from postroom.flows import scheduling, sweeping
 from postroom.flows.rounds import STEP, Rounds
+from postroom.incoming.log import NOT_TAKEN, REFUSALS_KEPT
+from postroom.incoming.models import ReceivedEmail
 from postroom.outgoing.models import Attempt, Email, Rendition, State, Tally
 from postroom.schedule.models import Trigger
 from postroom.schedule.work import Run
@@ -30,6 +32,7 @@ TRIGGERS_KEPT = timedelta(days=7)
 Counts = Mapping[str, int]
 TEXTS, ATTEMPTS = gettext_noop("texts of sent messages removed"), gettext_noop("old attempts removed")
 EVENTS, NOTICES = gettext_noop("old events removed"), gettext_noop("read notifications removed")
+REFUSALS = gettext_noop("old refusals removed from the incoming log")
 REQUESTS = gettext_noop("answers to repeated requests forgotten")
 SCHEDULED = gettext_noop("settled scheduled messages removed")
 TRIGGERS = gettext_noop("stale triggers removed")
@@ -162,6 +165,17 @@ def remove_notifications(run: Run, rounds: Rounds) -> Iterator[Counts]:
         yield _counted(NOTICES, _delete(Notification.objects.filter(pk__in=old)))
 
 
+def remove_refusals(run: Run, rounds: Rounds) -> Iterator[Counts]:
+    """Remove the lines of the incoming log that tell of mail that was not taken, half a year later.
+
+    Those of mail that was taken stay: by them the same mail is known if it comes again.
+    """
+    before = run.now - REFUSALS_KEPT
+    refused = ReceivedEmail.objects.filter(workspace=run.workspace, state__in=NOT_TAKEN, spooled=None)
+    for group in rounds.old("refusals", refused, ("received_at",), lambda row: row[1] < before):
+        yield _counted(REFUSALS, _delete(ReceivedEmail.objects.filter(pk__in=[row[0] for row in group])))
+
+
 def forget_requests(run: Run, rounds: Rounds) -> Iterator[Counts]:
     """Forget the answers to requests with an Idempotency-Key after a day."""
     rows = IdempotentRequest.objects.filter(workspace=run.workspace, created_at__lt=run.now - REQUESTS_KEPT)
@@ -190,6 +204,7 @@ _STEPS: tuple[Callable[[Run, Rounds], Iterator[Counts]], ...] = (
     remove_attempts,
     remove_events,
     remove_notifications,
+    remove_refusals,
     forget_requests,
     forget_scheduled_messages,
     drop_triggers,

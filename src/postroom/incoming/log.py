@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from postroom.conversations.sanitise import showable
@@ -16,6 +17,9 @@ HOUR_SECONDS = 3600.0
 LINES_PER_NETWORK = 200
 FOREIGN_LINES_PER_NETWORK = 20
 FOREIGN_LINES = 1000
+#: Lines that tell of mail that was not taken, and for how long they are kept.
+NOT_TAKEN = (ReceivedState.REFUSED, ReceivedState.DUPLICATE)
+REFUSALS_KEPT = timedelta(days=180)
 
 _lines = RecentCounts(window_seconds=HOUR_SECONDS)
 _REASONS = {

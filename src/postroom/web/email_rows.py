@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db.models import QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -30,7 +29,7 @@ from postroom.workspaces.models import Member
 TABS = (State.OUTGOING, State.FAILED, State.SENT, State.CANCELLED)
 CAPTURED = {"captured": gettext_lazy("Captured"), "redirected": gettext_lazy("Redirected")}
 QUEUED = (State.OUTGOING, State.FAILED, State.CANCELLED)
-LOOKED_AT = 2000  # so many sent emails are looked at for those of the last days: more than a tab counts
+LOOKED_AT = 1100  # so many sent emails are looked at for those of the last days: more than a tab counts
 FOUND = 500  # so many addresses, records and messages a search looks at
 _CODES = re.compile(r"(?:[245]\d\d\b)?[ -]*(?:[245]\.\d{1,3}\.\d{1,3}\b)?")
 
@@ -104,8 +103,8 @@ def of_state(member: Member, state: str, before: str | None = None) -> QuerySet[
 def _sent_lately(sent: EmailQuerySet, member: Member, before: str | None) -> QuerySet[Email]:
     """What left within `mail.vacuum.sent_days`; of so many rows at most that a long history costs no more."""
     since = timezone.now() - timedelta(days=sent_days(member))
-    too_far = older(sent, before).order_by("-pk").values("pk")[LOOKED_AT : LOOKED_AT + 1]
-    return sent.filter(pk__gt=Coalesce(Subquery(too_far), 0)).exclude(sent_at__lt=since)
+    newest = older(sent, before).order_by("-pk").values("pk")[:LOOKED_AT]
+    return Email.objects.filter(pk__in=newest).exclude(sent_at__lt=since)
 
 
 def sent_days(member: Member) -> int:
