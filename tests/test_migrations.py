@@ -1,4 +1,4 @@
-"""An installation of the first version is brought up to date with mail in its queue."""
+"""An installation of an earlier version is brought up to date with mail in its queue."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
 from postroom.commands import opening
+from postroom.commands.failures import Stopped
 from postroom.conversations.models import Message
 from postroom.flows import limits, sending
-from postroom.outgoing.models import Attempt, Email, MailServer
+from postroom.outgoing.models import Attempt, Email, Lane, MailServer
 from postroom.workspaces import installation
 from postroom.workspaces.models import Plan, Workspace
 from tests.outgoing.queued import OCTETS, relay, tally_adds_up
 
 FIRST = ("postroom", "0001_initial")
+SECOND = ("postroom", "0002_outgoing")
 NOW = timezone.now()
 EARLIER = NOW - timedelta(days=1)
 TRIED = {"attempt_count": 1, "first_attempt_at": EARLIER}
@@ -69,12 +73,12 @@ def _say(statement: str) -> None:
         cursor.execute(statement)
 
 
-def migrate_to_first_version() -> Any:
-    """The tables of the first version; return its models."""
+def migrate_to(version: tuple[str, str]) -> Any:
+    """The tables of an earlier version, forwards or backwards; return its models."""
     executor = MigrationExecutor(connection)
     others = [node for node in executor.loader.graph.leaf_nodes() if node[0] != "postroom"]
-    executor.migrate([*others, FIRST])
-    return MigrationExecutor(connection).loader.project_state([*others, FIRST]).apps
+    executor.migrate([*others, version])
+    return MigrationExecutor(connection).loader.project_state([*others, version]).apps
 
 
 def fill(apps: Any) -> None:
@@ -89,6 +93,7 @@ def fill(apps: Any) -> None:
     model["MailDomain"].objects.create(workspace=workspace, domain="demo.postroom.localhost", is_default=True)
     server = model["MailServer"].objects.create(name="relay", connection_limit=4)
     lane = model["Lane"].objects.create(workspace=workspace, stream="urgent", server=server)
+    model["Lane"].objects.create(workspace=workspace, stream="bulk", server=server)
     author = model["Contact"].objects.create(workspace=workspace, name="Olga", member=member)
     message = model["Message"].objects.create(workspace=workspace, author=author, message_id="<1@demo>")
     rendition = model["Rendition"].objects.create(
@@ -111,7 +116,7 @@ def fill(apps: Any) -> None:
 
 
 def everything(apps: Any) -> dict[str, list[dict[str, Any]]]:
-    """Every row of the first version's models, as far as that version knows it."""
+    """Every row of an earlier version's models, as far as that version knows it."""
     return {model.__name__: list(model.objects.order_by("pk").values()) for model in apps.get_models()}
 
 
@@ -134,24 +139,32 @@ def states() -> dict[str, str]:
     return {addr_spec.partition("@")[0]: state for addr_spec, state in rows}
 
 
+def refuse_changes(before: dict[str, list[dict[str, Any]]], after: dict[str, list[dict[str, Any]]]) -> None:
+    """Every row is there, and says what it said."""
+    for name, rows in before.items():
+        if name not in ("ContentType", "Permission"):  # those of new tables are new
+            assert len(after[name]) == len(rows), f"{name} has other rows"
+            assert after[name] == rows, f"{name} was changed"
+
+
 @pytest.mark.usefixtures("empty_database")
-def test_an_installation_of_the_first_version_keeps_all_it_has_and_sends_what_waits(
-    settings: Any, data_folder: Path
+@pytest.mark.parametrize(("version", "plan"), [(FIRST, Plan.UNLIMITED), (SECOND, Plan.PAID)])
+def test_an_installation_of_an_earlier_version_keeps_all_it_has_and_sends_what_waits(
+    settings: Any, data_folder: Path, version: tuple[str, str], plan: Plan
 ) -> None:
-    old = migrate_to_first_version()
+    old = migrate_to(version)
     fill(old)
     before = everything(old)
     assert opening.has_unapplied_migrations()
     opening.make_tables()
     assert not opening.has_unapplied_migrations()
-    after = everything(old)
-    for name, rows in before.items():
-        if name not in ("ContentType", "Permission"):  # those of new tables are new
-            assert after[name] == rows, f"{name} was changed"
+    refuse_changes(before, everything(old))
 
     workspace = Workspace.objects.get()
-    assert (workspace.plan, workspace.daily_limit) == (Plan.UNLIMITED, None)
-    assert limits.usage(workspace).limit is None
+    assert (workspace.plan, workspace.daily_limit) == (plan, None)
+    assert (limits.usage(workspace).limit is None) == (plan == Plan.UNLIMITED)
+    assert Lane.objects.get(stream="bulk").released_until is not None, "what waits leaves as it did"
+    assert Lane.objects.get(stream="urgent").released_until is None
     assert installation.recognise().capturing_since is None
     assert sending.recover() == 1  # what the old version had in hand when it was ended
     assert drain(settings) == ["again@example.org", "new@example.org"]
@@ -167,3 +180,31 @@ def test_tables_of_the_newest_version_are_made_from_nothing() -> None:
     opening.make_tables()
     assert not opening.has_unapplied_migrations()
     assert Workspace.objects.create(slug="new", name="New").plan == Plan.PAID
+
+
+@pytest.mark.usefixtures("empty_database")
+def test_a_new_version_can_be_left_again_with_all_that_the_earlier_one_knew() -> None:
+    old = migrate_to(FIRST)
+    fill(old)
+    before = everything(old)
+    opening.make_tables()
+    migrate_to(FIRST)
+    refuse_changes(before, everything(old))
+
+
+@pytest.mark.django_db
+def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is() -> None:
+    recorder = MigrationRecorder(connection)
+    recorder.record_applied("shop", "0001_initial")
+    opening.refuse_newer_database()  # another application beside ours is none of our business
+    recorder.record_applied("postroom", "0999_later")
+    said = r"newer version of Postroom.*postroom\.0999_later.*Install the version"
+    with pytest.raises(Stopped, match=said):
+        opening.make_tables()
+
+
+def test_every_migration_can_be_undone() -> None:
+    """One that cannot has to say so in its docstring and in the how-to about upgrades."""
+    for (app, name), migration in MigrationLoader(None).disk_migrations.items():
+        if app == "postroom":
+            assert all(operation.reversible for operation in migration.operations), name

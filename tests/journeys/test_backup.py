@@ -1,0 +1,177 @@
+"""A running installation is backed up, restored elsewhere and started there: nothing leaves, all is there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.storm import (
+    POSTROOM,
+    Machine,
+    Target,
+    end,
+    ended_in_any_case,
+    postgres,
+    until,
+)
+from tests.journeys.two_places import clerk, counts, held, postroom, tables_of
+
+pytestmark = pytest.mark.journey
+KINDS = ("sqlite", "postgresql")
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[Target]:
+    target = Target(tmp_path / "taken")
+    target.start()
+    yield target
+    target.stop()
+
+
+@contextlib.contextmanager
+def database(kind: str) -> Iterator[str]:
+    """The DATABASE_URL of an empty database of this kind."""
+    with postgres() if kind == "postgresql" else contextlib.nullcontext("") as url:
+        yield url
+
+
+@pytest.fixture(params=KINDS)
+def original(request: pytest.FixtureRequest, tmp_path: Path, target: Target) -> Iterator[Machine]:
+    """An installation with everything in it, whose keys lie in its folder."""
+    with database(request.param) as url:
+        settings = {
+            "DATABASE_URL": url,
+            "RELAY_URL": f"smtp://127.0.0.1:{target.port}",
+            "POSTROOM_SECRET_KEY": "",
+        }
+        machine = Machine(tmp_path / "original", settings)
+        clerk(machine, "fill", "demo")
+        with ended_in_any_case(machine):
+            yield machine
+
+
+def beside(original: Machine, folder: Path, url: str) -> Machine:
+    """Another place for it, told the same instance id: that it is a copy has to be known all the same."""
+    relay = original.env["RELAY_URL"]
+    return Machine(folder, {"DATABASE_URL": url, "RELAY_URL": relay, "POSTROOM_SECRET_KEY": ""})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_copy_of_a_running_installation_has_all_of_it_and_sends_nothing(
+    original: Machine, target: Target, tmp_path: Path, kind: str
+) -> None:
+    tables = tables_of(original)
+    original.start(is_awaited=True)
+    until(lambda: target.count >= 3, what="3 mails taken")
+    made = postroom(
+        original, "backup", str(tmp_path / "a.tar.gz"), "--keys", str(tmp_path / "key"), "--json"
+    ).json
+    until(lambda: target.count >= 20 and tables.waiting() == 0, what="all mails taken")
+    original.kill()
+    taken = target.count
+    with database(kind) as url, ended_in_any_case(copy := beside(original, tmp_path / "copy", url)):
+        copy.folder.rmdir()
+        arguments = ["--database", url] if url else []
+        ran = postroom(
+            copy, "restore", str(tmp_path / "a.tar.gz"), "--data", str(copy.folder), *arguments,
+            "--keys", str(tmp_path / "key"), "--json",
+        )  # fmt: skip
+        assert ran.json["is_capturing"] is True
+        assert ran.json["row_count"] == made["row_count"]
+        assert ran.json["file_count"] == made["file_count"] == 2
+        assert held(copy.folder) == {"secret.key", "storage"} | (set() if url else {"postroom.sqlite3"})
+        waiting = tables_of(copy).waiting()
+        copy.start(is_awaited=True)
+        assert "Capture mode is on because this looks like a copy" in copy.log.read_text()
+        until(lambda: not tables_of(copy).waiting(), what="what waited is captured")
+        assert clerk(copy, "files") == clerk(original, "files")
+        assert clerk(copy, "login", "olga@demo.example") is True
+        assert clerk(copy, "sealed") == "s3cret"
+        captured = "SELECT COUNT(*) FROM postroom_email WHERE cancelled_because = 'captured'"
+        failed = "SELECT COUNT(*) FROM postroom_email WHERE failure_kind = 'uncertain'"
+        assert tables_of(copy).number(captured) + tables_of(copy).number(failed) >= min(waiting, 1)
+        assert target.count == taken, "the copy sent something"
+        assert postroom(copy, "capture", "off", "--json").json["levels"] == []
+        copy.stop()
+        copy.start(is_awaited=True)
+        assert "Capture mode" not in copy.log.read_text(), "it was declared the original"
+
+
+def test_a_backup_that_is_restored_and_backed_up_again_holds_the_same(
+    original: Machine, tmp_path: Path
+) -> None:
+    first, second = str(tmp_path / "a.tar"), str(tmp_path / "b.tar.gz")
+    assert postroom(original, "backup", first, "--with-keys", "--json").json["keys"] == "inside"
+    other = "sqlite" if original.env["DATABASE_URL"] else "postgresql"
+    with database(other) as url:
+        copy = beside(original, tmp_path / "copy", url)
+        arguments = ["--database", url] if url else []
+        assert postroom(copy, "restore", first, "--data", str(copy.folder), *arguments).code == 0
+        assert counts(tables_of(copy)) == counts(tables_of(original))
+        assert postroom(copy, "backup", second, "--json").code == 0
+    contents = [_contents(tmp_path / name) for name in ("a.tar", "b.tar.gz")]
+    for each in contents:
+        del each["postroom_installation"]
+    assert contents[0] == contents[1], "a row came out differently, or its number may be given again"
+
+
+def _contents(path: Path) -> dict[str, list[object]]:
+    with tarfile.open(path) as tar:
+        file = tar.extractfile("manifest.json")
+        assert file is not None
+        return dict(json.load(file)["contents"])
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.5])
+def test_killed_in_the_middle_neither_backup_nor_restore_leaves_anything_that_can_be_used(
+    original: Machine, tmp_path: Path, seconds: float
+) -> None:
+    _make_large(original)
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    name = str(folder / "a.tar.gz")
+    _killed(original, lambda: bool(held(folder)), seconds, "backup", name, "--with-keys")
+    assert "a.tar.gz" not in held(folder)
+    assert postroom(original, "backup", name, "--with-keys").code == 0
+    assert held(folder) == {"a.tar.gz"}, "what was left behind is gone"
+
+    with database("postgresql" if original.env["DATABASE_URL"] else "sqlite") as url:
+        copy = beside(original, tmp_path / "copy", url)
+        arguments = ["restore", name, "--data", str(copy.folder), *(["--database", url] if url else [])]
+        mark = copy.folder / ".restoring" / "secret.key"
+        _killed(copy, mark.exists, seconds, *arguments)
+        if ".restoring" in held(copy.folder):
+            refused = postroom(copy, "up")
+            assert refused.code == 1
+            assert "has not come to its end" in refused.err
+        ran = postroom(copy, *arguments)
+        assert ran.code == 0, ran.err
+        assert counts(tables_of(copy)) == counts(tables_of(original))
+        assert ".restoring" not in held(copy.folder)
+
+
+def _make_large(machine: Machine) -> None:
+    """So many rows that a copy of them takes a while."""
+    tables_of(machine).rows(
+        "INSERT INTO postroom_address (workspace_id, addr_spec, bounce_score)"
+        " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)"
+        " SELECT 1, 'many' || i || '@example.org', 0 FROM n"
+    )
+
+
+def _killed(machine: Machine, is_begun: Callable[[], object], seconds: float, *arguments: str) -> None:
+    """Start a command and kill it that long after it has begun to write."""
+    run = subprocess.Popen([*POSTROOM, *arguments], env=machine.env, stderr=subprocess.DEVNULL, text=True)
+    until(is_begun, what="it writes")
+    time.sleep(seconds * random.random() if seconds else 0)
+    end(run)
+    assert run.returncode in (-signal.SIGKILL, 0)

@@ -1,0 +1,139 @@
+"""An installation, or one workspace, moves to PostgreSQL; nothing is lost and nothing leaves twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.storm import Machine, Target, copies_at, ended_in_any_case, judge, postgres, until
+from tests.journeys.two_places import clerk, counts, postroom, tables_of
+
+pytestmark = pytest.mark.journey
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """An empty database on PostgreSQL."""
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[Target]:
+    target = Target(tmp_path / "taken")
+    target.start()
+    yield target
+    target.stop()
+
+
+@pytest.fixture
+def machine(tmp_path: Path, target: Target) -> Iterator[Machine]:
+    """An installation on SQLite that knows itself by where it lies."""
+    relay = f"smtp://127.0.0.1:{target.port}"
+    settings = {"DATABASE_URL": "", "RELAY_URL": relay, "POSTROOM_SECRET_KEY": "", "POSTROOM_INSTANCE_ID": ""}
+    machine = Machine(tmp_path / "data", settings)
+    with ended_in_any_case(machine):
+        yield machine
+
+
+def moved(machine: Machine, url: str) -> Machine:
+    """The same folder, with the database it moved to."""
+    return Machine(machine.folder, {**machine.env, "DATABASE_URL": url})
+
+
+def test_killed_while_it_sends_and_moved_an_installation_goes_on_where_it_was(
+    machine: Machine, target: Target, url: str
+) -> None:
+    machine.fill(urgent=300, bulk=0)
+    machine.start(is_awaited=True)
+    busy = postroom(machine, "migrate-store", "--to", url)
+    assert busy.code == 1
+    assert "already runs on the data folder" in busy.err
+    until(lambda: target.count >= 30, what="30 mails taken")
+    machine.kill()
+    before, in_hand = (
+        counts(tables_of(machine)),
+        tables_of(machine).number("SELECT COUNT(*) FROM postroom_email WHERE lease <> ''"),
+    )
+
+    looked = postroom(machine, "migrate-store", "--to", url, "--dry-run", "--json").json
+    assert looked["is_dry_run"] is True
+    assert tables_of(moved(machine, url)).rows("SELECT 1 FROM pg_tables WHERE schemaname = 'public'") == []
+    done = postroom(machine, "migrate-store", "--to", url, "--json").json
+    assert done["is_capturing"] is False
+    assert done["in_hand_count"] == in_hand
+    assert counts(tables_of(moved(machine, url))) == before == counts(tables_of(machine))
+
+    refused = postroom(machine, "up")
+    assert refused.code == 1
+    assert "was moved to postgresql://" in refused.err
+    again = moved(machine, url)
+    with ended_in_any_case(again):
+        again.start(is_awaited=True)
+        assert "Capture mode" not in again.log.read_text()
+        until(lambda: tables_of(again).waiting() == 0, 90, "all of it has left")
+        judge(tables_of(again), copies_at(target), 300)
+
+    (machine.folder / "postroom.sqlite3-moved").unlink()
+    assert postroom(machine, "queue", "list", "--json").code == 0, "there is a way back"
+
+
+def test_what_is_not_empty_or_has_other_keys_is_left_alone(
+    machine: Machine, url: str, tmp_path: Path
+) -> None:
+    clerk(machine, "fill", "demo")
+    assert postroom(machine, "migrate-store", "--to", url, "--json").code == 0
+    (machine.folder / "postroom.sqlite3-moved").unlink()
+    full = postroom(machine, "migrate-store", "--to", url)
+    assert full.code == 1
+    assert "is not empty" in full.err
+    other = Machine(tmp_path / "other", {**machine.env, "POSTROOM_DATA": str(tmp_path / "other")})
+    clerk(other, "fill", "casa")
+    foreign = postroom(other, "migrate-store", "--to", url, "--workspace", "casa")
+    assert foreign.code == 1
+    assert "secret keys here are not those of both databases" in foreign.err
+    assert not (other.folder / "postroom.sqlite3-moved").exists()
+
+
+def test_a_copy_that_nobody_has_noticed_yet_stays_one_when_it_is_moved(
+    machine: Machine, url: str, tmp_path: Path
+) -> None:
+    clerk(machine, "fill", "demo")
+    copy = Machine(tmp_path / "copy", {**machine.env, "POSTROOM_DATA": str(tmp_path / "copy")})
+    for name in ("postroom.sqlite3", "secret.key"):
+        (copy.folder / name).write_bytes((machine.folder / name).read_bytes())
+    assert postroom(copy, "migrate-store", "--to", url, "--json").json["is_capturing"] is True
+    status = postroom(moved(copy, url), "capture", "status", "--json").json
+    assert status["reason"] == "copy"
+
+
+def test_workspaces_move_one_after_the_other_and_keep_their_numbers(
+    machine: Machine, target: Target, url: str, tmp_path: Path
+) -> None:
+    for slug in ("demo", "casa"):
+        clerk(machine, "fill", slug)
+    emails = "SELECT id, message_id, state FROM postroom_email WHERE workspace_id = {} ORDER BY id"
+    numbers = dict(tables_of(machine).rows("SELECT slug, id FROM postroom_workspace"))
+    before = {slug: tables_of(machine).rows(emails.format(number)) for slug, number in numbers.items()}
+    there = moved(machine, url)
+    for slug in ("demo", "casa"):
+        storage = ["--storage", str(tmp_path / "storage")] if slug == "casa" else []
+        done = postroom(machine, "migrate-store", "--to", url, "--workspace", slug, *storage, "--json").json
+        assert done["is_capturing"] is True, "an installation that is new there begins as a copy"
+        assert done["file_count"] == (2 if storage else 0)
+        assert tables_of(there).rows(emails.format(numbers[slug])) == before[slug]
+    twice = postroom(machine, "migrate-store", "--to", url, "--workspace", "casa")
+    assert twice.code == 1
+    assert "casa is there already" in twice.err
+    status = postroom(machine, "capture", "status", "--json").json
+    assert {level["workspace"] for level in status["levels"]} == {"demo", "casa"}
+    assert clerk(there, "files") == clerk(machine, "files")
+    assert clerk(there, "login", "olga@casa.example") is True
+    relays = tables_of(there).rows("SELECT COUNT(*) FROM postroom_mailserver WHERE workspace_id IS NULL")
+    assert relays == [(1,)], "the shared relay is known by its name"
+    with ended_in_any_case(there):
+        there.start(is_awaited=True)
+        assert target.count == 0
+        assert "Capture mode is on" in there.log.read_text()
