@@ -442,7 +442,29 @@ def test_a_worker_that_is_killed_in_a_run_keeps_it_from_nobody(
     do(mail_queue=nothing)
     assert acting.run_due() == 0  # the lease still holds
     ScheduledAction.objects.update(leased_until=timezone.now())
-    acting.recover(is_start=False)
+    assert acting.recover(is_start=False) == 1
     assert (row_of(people).last_result, row_of(people).timeout_count) == (Result.LOST, lost_count)
     assert acting.run_due() == 1
     assert row_of(people).last_result == Result.DONE
+
+
+def test_what_a_lost_worker_had_in_hand_does_not_wait_until_everything_else_is_done(
+    people: Cast, do: Callable[..., None]
+) -> None:
+    order: list[str] = []
+
+    def first(run: Run) -> Steps:
+        order.append("first")
+        ScheduledAction.objects.exclude(lease="").filter(key="dns_check").update(leased_until=timezone.now())
+        yield from ()
+
+    def lost(run: Run) -> Steps:
+        order.append("lost")
+        yield from ()
+
+    do(auto_vacuum=first, dns_check=lost)
+    make_due(people, "dns_check")
+    assert running.take("gone", ["dns_check"]) is not None
+    make_due(people, "auto_vacuum")
+    assert acting.run_due() == 2
+    assert order == ["first", "lost"]

@@ -130,7 +130,7 @@ KIND = LaneKind(LANE, drain, due)
 
 def _drain(hand: Hand) -> datetime | None:
     try:
-        recover(is_start=False)
+        triggers.drop_stale(clock())
         run_due(hand)
         next_at = running.next_at(WORK.keys())
         return by_own_clock(next_at) if next_at else None
@@ -152,10 +152,13 @@ def _beat(hand: Hand) -> None:
 def run_due(hand: Hand | None = None) -> int:
     """Run every action that is due, one after another; return how many runs that were.
 
-    One with work left when its budget is over comes again behind the others, until all is done.
+    One with work left when its budget is over comes again behind the others, until all is done. Before each,
+    what lost workers had in hand is given back: this may go on for days.
     """
     hand, run_count = hand or Hand(), 0
     while not (engine.is_stopping() or hand.is_given_up):
+        if running.has_lost():
+            recover(is_start=False)
         lease = uuid.uuid4().hex
         taken = running.take(lease, WORK.keys())
         if taken is None:
@@ -267,7 +270,6 @@ def recover(*, is_start: bool = True) -> int:
     At the start on SQLite there is no other engine, so nobody is waited for.
     """
     now = clock()
-    triggers.drop_stale(now)
     with transaction.atomic():
         lost = running.recover(is_alone=is_start and connection.vendor == "sqlite", now=now)
         for action in lost:
