@@ -201,7 +201,8 @@ def _ignore(group: EmailQuerySet, by: Member) -> int:
 
 
 def _note_all(group: EmailQuerySet, by: Member, kind: EventKind) -> int:
-    rows = list(group.values_list("pk", "message_id", "contact_id", "workspace_id", "message__message_id"))
+    columns = ("pk", "message_id", "contact_id", "workspace_id", "message__message_id")
+    rows = list(group.order_by("pk").values_list(*columns))
     events = [
         Event(
             kind=kind,
