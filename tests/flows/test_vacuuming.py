@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from postroom.conversations.models import Message, Notification, ScheduledMessage
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
-from postroom.flows import rounds, vacuuming
+from postroom.flows import acting, rounds, vacuuming
 from postroom.incoming.models import ReceivedEmail
 from postroom.outgoing.models import Attempt, Email, Rendition, State, Tally
 from postroom.schedule.models import ScheduledAction, Trigger
@@ -22,7 +23,7 @@ from postroom.schedule.work import Run
 from postroom.workspaces import parameters
 from postroom.workspaces.models import ApiKey, IdempotentRequest, Workspace
 from tests.outgoing.queued import queue
-from tests.people import Cast
+from tests.people import Cast, cast
 
 NOW = timezone.now()
 
@@ -316,3 +317,38 @@ def test_a_second_run_reads_nothing_that_the_first_one_has_seen(people: Cast) ->
     last = Email.objects.order_by("-pk").values_list("pk", flat=True)[0]
     assert any(f'"id" > {last}' in sql for sql in walks)
     assert not any("postroom_attempt" in each["sql"] for each in caught)
+
+
+# As the lane runs it.
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_lane_runs_it_and_keeps_what_it_did(transactional_db: None, data_folder: Path) -> None:
+    people = cast()
+    email = sent(people.workspace, days=20)
+    rows = ScheduledAction.objects.filter(workspace=people.workspace, key="auto_vacuum")
+    ScheduledAction.objects.update(next_call_at=timezone.now() + timedelta(days=1))
+    rows.update(next_call_at=timezone.now() - timedelta(minutes=1))
+    assert acting.run_due() == 1
+    action = rows.get()
+    assert (action.last_result, action.last_counts) == ("done", {vacuuming.TEXTS: 1})
+    assert not octets(email)
+    assert action.positions["renditions"]
+
+
+def test_a_run_that_is_killed_between_two_steps_leaves_nothing_half_removed(
+    people: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a step had begun is as it was, what was committed stays, and the next run does the rest."""
+    email = sent(people.workspace, days=300)
+    attempts(email, 300, 299, 298)
+
+    def killed(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vacuuming, "_delete", killed)
+        with pytest.raises(KeyboardInterrupt), transaction.atomic():
+            vacuum(people.workspace)
+    assert Attempt.objects.count() == 3
+    assert vacuum(people.workspace)[vacuuming.ATTEMPTS] == 2
