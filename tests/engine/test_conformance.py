@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from django.db import OperationalError
 
 from postroom import engine
 from postroom.engine.bells import EngineTaken
@@ -155,6 +156,27 @@ def test_ticks_find_what_is_due_although_every_wake_up_was_lost(
     asyncio.run(story())
     assert sorted(drained) == ["a:1", "a:2", "a:3"]
     assert threading.main_thread() not in asked_in
+
+
+def test_a_database_that_is_away_is_one_line_and_no_defect(
+    make: Callable[..., Engine], data_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[str] = []
+
+    async def drain(name: str) -> None:
+        calls.append(name)
+        if len(calls) == 1:
+            raise OperationalError("server closed the connection\n\tunexpectedly")
+
+    async def story() -> None:
+        async with running(make(data_folder, [lane(drain)], first_delay_seconds=0.005)):
+            engine.wake("a:1")
+            await until(lambda: len(calls) == 2)
+
+    asyncio.run(story())
+    [record] = [record for record in caplog.records if "a:1" in record.getMessage()]
+    assert record.exc_info is None
+    assert "the database does not answer (server closed the connection unexpectedly)" in record.getMessage()
 
 
 def test_a_due_that_raises_does_not_end_the_ticking(

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from django.db import InterfaceError, OperationalError
+
 from postroom.engine import waking
 from postroom.engine.bells import Bell, FolderBell
 from postroom.engine.lanes import LaneKind
@@ -16,6 +18,14 @@ from postroom.engine.lanes import LaneKind
 log = logging.getLogger("postroom.engine")
 LONGEST_DELAY_SECONDS = 300.0
 SHORTEST_DELAY_SECONDS = 0.01
+
+
+def _say(error: Exception, what: str) -> None:
+    """A database that does not answer is one line; anything else is a defect and shows where."""
+    if isinstance(error, (OperationalError, InterfaceError)):
+        log.warning("%s: the database does not answer (%s)", what, " ".join(str(error).split()))
+    else:
+        log.error(what, exc_info=error)
 
 
 class _Lane:
@@ -154,10 +164,10 @@ class Engine:
         """Drain once; return after how many seconds the lane wants to come back."""
         try:
             next_at: datetime | None = await lane.kind.drain(lane.name)
-        except Exception:  # whatever a lane does wrong, the others go on
+        except Exception as error:  # whatever a lane does wrong, the others go on
             delay: float = min(LONGEST_DELAY_SECONDS, self.first_delay_seconds * 2**lane.failure_count)
             lane.failure_count = min(lane.failure_count + 1, 30)
-            log.exception("Lane %s failed and comes back in %g s", lane.name, delay)
+            _say(error, f"Lane {lane.name} failed and comes back in {delay:g} s")
             return delay
         lane.failure_count = 0
         return (next_at - self.clock()).total_seconds() if next_at else None
@@ -175,8 +185,8 @@ class Engine:
     async def _tick(self, kind: LaneKind) -> None:
         try:
             names = await asyncio.to_thread(kind.due)
-        except Exception:  # the next tick asks again; the other kinds are asked now
-            log.exception("Could not ask which lanes %s… are due", kind.prefix)
+        except Exception as error:  # the next tick asks again; the other kinds are asked now
+            _say(error, f"Could not ask which lanes {kind.prefix}… are due")
             return
         for name in names:
             self._wake(name)
