@@ -68,6 +68,7 @@ def test_with_the_manager_switched_off_it_stays_until_somebody_sends_it(people: 
 
 
 def test_what_a_server_defers_comes_again_at_its_time_and_needs_no_run(people: Cast, settings: Any) -> None:
+    assert people.ben.address is not None
     people.ben.address.addr_spec = "greylist@example.org"
     people.ben.address.save()
     posting.post(draft(people, stream="bulk"))
