@@ -1,8 +1,8 @@
 """What is counted and timed while it happens: in memory first, then added to the tables every few seconds.
 
-Counting costs about a microsecond and never waits for the database. `flush` adds what came together since the
-last time, so that the tables hold the sums of all stations and outlive every one of them. A process that is
-killed takes what it counted since its last flush (ten seconds at most) with it; the mail itself is not
+Counting costs a microsecond or two and never waits for the database. `flush` adds what came together since
+the last time, so that the tables hold the sums of all stations and outlive every one of them. A process that
+is killed takes what it counted since its last flush (ten seconds at most) with it; the mail itself is not
 counted here but in its own rows, and loses nothing.
 """
 
@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import threading
 import time
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import Counter as Sums
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
@@ -28,8 +27,17 @@ _LONGEST_SERIES = 250
 _ROWS_A_STATEMENT = 100
 
 Labels = tuple[tuple[str, str], ...]
-_Timings = tuple[Sums[int], float]  # how many in which bucket, and the seconds of all together
 
+
+class _Timings(NamedTuple):
+    """A histogram as Prometheus counts it: each bucket holds all that are not above its bound."""
+
+    upto: Sequence[int]
+    number: int
+    seconds: float
+
+
+_NO_TIMINGS = _Timings([0] * len(BUCKETS), 0, 0.0)
 _lock = threading.Lock()
 _counts: Sums[tuple[str, Labels]] = Sums()
 _timings: dict[tuple[str, Labels], _Timings] = {}
@@ -50,12 +58,19 @@ def observe(name: str, labels: Mapping[str, str], seconds: float) -> None:
 
 def observe_all(name: str, labels: Mapping[str, str], seconds: Iterable[float]) -> None:
     """The same for a whole group. What is below nothing (clocks differ) counts as nothing."""
-    taken = [max(0.0, each) for each in seconds]
-    places = Sums(bisect_left(BUCKETS, each) for each in taken)
+    ordered = sorted(seconds)
+    if not ordered:
+        return
+    if ordered[0] < 0:
+        ordered = [max(0.0, each) for each in ordered]
+    upto = [
+        bisect_right(ordered, bound) for bound in BUCKETS
+    ]  # one search a bucket, not one for each of them
     key = (name, tuple(labels.items()))
     with _lock:
-        before, total = _timings.get(key, (Sums(), 0.0))
-        _timings[key] = (before + places, total + sum(taken))
+        before = _timings.get(key, _NO_TIMINGS)
+        counts = [a + b for a, b in zip(before.upto, upto, strict=True)]
+        _timings[key] = _Timings(counts, before.number + len(ordered), before.seconds + sum(ordered))
 
 
 def chart(name: str, label: str, n: float = 1) -> None:
@@ -115,9 +130,10 @@ def _take_back(
     with _lock:
         _counts.update(counts)
         _pieces.update(pieces)
-        for key, (places, total) in timings.items():
-            since, more = _timings.get(key, (Sums(), 0.0))
-            _timings[key] = (since + places, total + more)
+        for key, one in timings.items():
+            other = _timings.get(key, _NO_TIMINGS)
+            upto = [a + b for a, b in zip(one.upto, other.upto, strict=True)]
+            _timings[key] = _Timings(upto, one.number + other.number, one.seconds + other.seconds)
 
 
 def _add_counters(
@@ -127,22 +143,23 @@ def _add_counters(
     for (name, labels), n in counts.items():
         sums[series(name, labels)] += n  # type: ignore[assignment]
     for (name, labels), timed in timings.items():
-        sums.update(_histogram(name, labels, *timed))
+        sums.update(_histogram(name, labels, timed))
     # In one order, so that two stations never wait for each other.
     rows = sorted((each, n) for each, n in sums.items() if len(each) <= _LONGEST_SERIES)
     _upsert("postroom_counter", ("series", "value"), ("series",), rows)
 
 
-def _histogram(name: str, labels: Labels, places: Sums[int], total: float) -> Mapping[str, float]:
-    """The rows of a histogram, as Prometheus counts it: each bucket holds all that are not above it."""
+def _histogram(name: str, labels: Labels, timed: _Timings) -> Mapping[str, float]:
+    """The rows of a histogram; a bucket into which nothing fell yet has none."""
     bounds = [*(f"{bound:g}" for bound in BUCKETS), "+Inf"]
-    upto = list(accumulate(places[place] for place in range(len(bounds))))
     rows: dict[str, float] = {
         series(f"{name}_bucket", (*labels, ("le", bound))): n
-        for bound, n in zip(bounds, upto, strict=True)
+        for bound, n in zip(bounds, [*timed.upto, timed.number], strict=True)
         if n
     }
-    return {**rows, series(f"{name}_sum", labels): total, series(f"{name}_count", labels): upto[-1]}
+    rows[series(f"{name}_sum", labels)] = timed.seconds
+    rows[series(f"{name}_count", labels)] = timed.number
+    return rows
 
 
 def _add_samples(pieces: Mapping[tuple[int, str, str], float]) -> None:

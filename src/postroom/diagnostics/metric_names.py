@@ -52,8 +52,8 @@ _ALL = (
         Kind.GAUGE,
         ("state", "stream"),
         "Emails that have not left: due, later (their time has not come), gated (they wait for their "
-        "scheduled action), held, paused, sending, and failed ones that nobody has acted on. Counted up to "
-        "about 200,000.",
+        "scheduled action), held, paused, sending, and failed ones that nobody has acted on. What waits is "
+        "counted up to about 200,000, what failed up to 10,000.",
     ),
     Metric(
         OLDEST_DUE,

@@ -5,16 +5,15 @@ Otherwise nothing of it is imported, and a span costs one comparison.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SpanProcessor
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
     from opentelemetry.trace import Tracer
 
 log = logging.getLogger("postroom.telemetry")
@@ -73,12 +72,12 @@ def stop() -> None:
         provider.shutdown()
 
 
-def span(name: str, describe: Callable[[], Attributes]) -> AbstractContextManager[None]:
+def span(name: str, describe: Callable[[], Attributes]) -> contextlib.AbstractContextManager[None]:
     """A span for as long as the block lasts. `describe` is asked only if spans are made; None is left out."""
-    return nullcontext() if _tracer is None else _spanning(_tracer, name, describe)
+    return contextlib.nullcontext() if _tracer is None else _spanning(_tracer, name, describe)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _spanning(tracer: Tracer, name: str, describe: Callable[[], Attributes]) -> Iterator[None]:
     with tracer.start_as_current_span(name, attributes=_given(describe())):
         yield

@@ -7,11 +7,13 @@ POSTROOM_METRICS_BY_WORKSPACE says otherwise, and the reason of a refusal is its
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
+from postroom.conversations.models.records import Stream
 from postroom.diagnostics import meters
 from postroom.diagnostics.metric_names import ATTEMPT_SECONDS, ATTEMPTS, INBOUND, LATENCY_SECONDS, label_of
+from postroom.outgoing.claiming import Claimed
 from postroom.outgoing.models import MailServer
 from postroom.outgoing.settling import Ended
 from postroom.wire.reply import Outcome
@@ -32,28 +34,29 @@ def attempts(server: MailServer, ended: Sequence[Ended], now: datetime) -> None:
     if not ended:
         return
     label = label_of(server)
-    for (outcome, reason), n in Counter((each.outcome, _reason_of(each)) for each in ended).items():
-        meters.count(ATTEMPTS, {"server": label, "outcome": str(outcome), "reason": reason}, n)
-    for outcome, n in Counter(each.outcome for each in ended).items():
+    accepted = [each for each in ended if each.outcome is Outcome.ACCEPTED]
+    others = (
+        [each for each in ended if each.outcome is not Outcome.ACCEPTED] if len(accepted) < len(ended) else []
+    )
+    counts = Counter((str(each.outcome), _reason_of(each)) for each in others)
+    if accepted:
+        counts[(str(Outcome.ACCEPTED), "")] = len(accepted)
+    for (outcome, reason), n in counts.items():
+        meters.count(ATTEMPTS, {"server": label, "outcome": outcome, "reason": reason}, n)
         for of in ("", str(server.pk)):  # all servers together, and this one
-            meters.chart(_CHARTED[outcome], of, n)
-    meters.observe_all(ATTEMPT_SECONDS, {"server": label}, (each.seconds for each in ended))
-    _latency([each for each in ended if each.outcome is Outcome.ACCEPTED], now)
+            meters.chart(_CHARTED[Outcome(outcome)], of, n)
+    meters.observe_all(ATTEMPT_SECONDS, {"server": label}, [each.seconds for each in ended])
+    _latency([each.email for each in accepted], now)
 
 
-def _latency(accepted: Iterable[Ended], now: datetime) -> None:
-    waited: dict[str, list[float]] = {}
-    for each in accepted:
-        if each.email.due_at is not None:
-            waited.setdefault(each.email.stream, []).append((now - each.email.due_at).total_seconds())
-    for stream, seconds in waited.items():
-        meters.observe_all(LATENCY_SECONDS, {"stream": stream}, seconds)
+def _latency(taken: Sequence[Claimed], now: datetime) -> None:
+    for stream in Stream.values:
+        due = [email.due_at for email in taken if email.stream == stream and email.due_at is not None]
+        meters.observe_all(LATENCY_SECONDS, {"stream": stream}, [(now - at).total_seconds() for at in due])
 
 
 def _reason_of(ended: Ended) -> str:
-    """The enhanced status, else the code, of what was not taken; "" of what was."""
-    if ended.outcome is Outcome.ACCEPTED:
-        return ""
+    """The enhanced status of what was not taken, else the code."""
     if ended.reply is None:
         return NO_REPLY
     return str(ended.reply.enhanced or ended.reply.code)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 from postroom.conversations.models import Message
 from postroom.diagnostics.telemetry import Attributes, span
@@ -27,7 +27,7 @@ def of_message(message: Message) -> Attributes:
     }
 
 
-def receiving(source: str, octets: bytes) -> AbstractContextManager[None]:
+def receiving(source: str, octets: bytes) -> contextlib.AbstractContextManager[None]:
     """Around a mail that comes in, which is named by its own Message-ID."""
     return span(RECEIVE, lambda: {"postroom.source": source, "messaging.message.id": _message_id_of(octets)})
 
@@ -38,15 +38,15 @@ def _message_id_of(octets: bytes) -> str | None:
     return found[1].decode("ascii", "replace") if found else None
 
 
-def draining(server: MailServer, lease: str) -> AbstractContextManager[None]:
+def draining(server: MailServer, lease: str) -> contextlib.AbstractContextManager[None]:
     """Around a run over a server's lanes."""
     return span(DRAIN, lambda: {"postroom.server": server.pk, "postroom.lease": lease})
 
 
-def settling(lease: str, ended: Sequence[Ended]) -> AbstractContextManager[None]:
+def settling(lease: str, ended: Sequence[Ended]) -> contextlib.AbstractContextManager[None]:
     """Around a group of outcomes that is written back; names its first Emails and their messages."""
     if not ended:
-        return nullcontext()
+        return contextlib.nullcontext()
     return span(
         SETTLE,
         lambda: {
@@ -58,6 +58,6 @@ def settling(lease: str, ended: Sequence[Ended]) -> AbstractContextManager[None]
     )
 
 
-def acting(action: ScheduledAction) -> AbstractContextManager[None]:
+def acting(action: ScheduledAction) -> contextlib.AbstractContextManager[None]:
     """Around a run of a scheduled action."""
     return span(ACTION, lambda: {"postroom.workspace": action.workspace_id, "postroom.action": action.key})

@@ -1,6 +1,7 @@
 """How deep the queue is, how long its oldest mail has been due, and what failed: at a bounded price.
 
-Whatever the length of the queue, about COUNTED_TO rows are counted at most; what is more is cut off there.
+Whatever the length of the queue, about COUNTED_TO of it and FAILURES_COUNTED_TO failures are counted at most;
+what is more is cut off there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from postroom.outgoing.waiting import WAITING, Waiting
 from postroom.workspaces.models import Workspace
 
 COUNTED_TO = 200_000
-LEAST_COUNTED = 500
+FAILURES_COUNTED_TO = 10_000
+LEAST_COUNTED, LEAST_FAILURES_COUNTED = 500, 50
 
 
 class Standing(StrEnum):
@@ -107,7 +109,7 @@ def failures() -> list[Deep]:
 
     Of each workspace the newest ones are looked at.
     """
-    most = max(LEAST_COUNTED, COUNTED_TO // max(1, Workspace.objects.count()))
+    most = max(LEAST_FAILURES_COUNTED, FAILURES_COUNTED_TO // max(1, Workspace.objects.count()))
     with connection.cursor() as cursor:
         cursor.execute(_FAILURES_ON_POSTGRES if connection.vendor == "postgresql" else _FAILURES, [most])
         rows = cursor.fetchall()
