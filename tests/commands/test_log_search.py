@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,3 +84,34 @@ def test_a_time_that_is_none_is_refused_with_what_would_be_one(postroom: Postroo
     ran = postroom("log", "search", "--since", "yesterday")
     assert ran.exit_code == 2
     assert "2d" in ran.err
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own, which knows of no Django yet."""
+    command = [
+        sys.executable,
+        "-c",
+        "from postroom.commands import main; main()",
+        "log",
+        "search",
+        *arguments,
+    ]
+    environ = {**os.environ, "POSTROOM_DATA": str(folder), "DATABASE_URL": ""}
+    environ.pop("DJANGO_SETTINGS_MODULE", None)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+
+def test_the_log_is_read_without_a_database(tmp_path: Path) -> None:
+    (tmp_path / "secret.key").write_text(f"1:{'k' * 64}\n")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "postroom.log").write_text("2026-11-21 10:00:00.000Z INFO login peer=192.0.2.1\n")
+    ran = run(tmp_path, "--since", "2026-11-21")
+    assert (ran.returncode, ran.stdout.count("login")) == (0, 1), ran.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "secret.key"]
+
+
+def test_a_search_where_nothing_was_ever_started_leaves_no_trace(tmp_path: Path) -> None:
+    ran = run(tmp_path / "nothing", "login")
+    assert ran.returncode == 1
+    assert "no workspace yet" in ran.stderr
+    assert not (tmp_path / "nothing").exists()

@@ -200,8 +200,12 @@ def events_in_code() -> set[str]:
             if name in ("note", "_note"):
                 found |= {each for each in words if "." in each}
             elif name in said:
-                found |= {each.value for each in call.args[:2] if isinstance(each, ast.Constant)} & set(words)
+                found |= set(words) & set(constants([each for each in call.args[:2] if is_word(each)]))
     return found | {"captured", "limit_near", "limit_reached", "log_opened", "log_gap"}
+
+
+def is_word(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant)
 
 
 def constants(nodes: list[ast.expr]) -> list[str]:

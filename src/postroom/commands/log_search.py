@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from postroom.diagnostics.log_search import Found, Looked
+    from postroom_server.config import Config
 
 app = typer.Typer(help="The log of this installation.", no_args_is_help=True)
 
@@ -57,10 +58,10 @@ def search(
     It says on stderr where it looked, and what it could not read.
     """
     from postroom.commands.logs import FOLDER
-    from postroom.commands.opening import set_up_django
+
+    config = _with_keys()  # and no more: the log can be read where the database cannot
     from postroom.diagnostics import log_search, mail_log
 
-    config = set_up_django()
     wanted = log_search.Wanted(
         text=text,
         message_id=message_id,
@@ -79,6 +80,17 @@ def search(
     _say_where(str(folder), looked, count, limit=limit)
     if not count:
         raise typer.Exit(1)
+
+
+def _with_keys() -> Config:
+    """Start Django, without which there are no keys. Raises Stopped where nothing was ever started."""
+    from postroom.commands import opening
+    from postroom_server import config as configuration
+    from postroom_server import folder
+
+    if folder.is_untouched(configuration.load()):
+        raise opening.no_workspace()
+    return opening.set_up_django()
 
 
 def _print(found: Iterable[Found]) -> int:
