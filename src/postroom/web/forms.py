@@ -150,7 +150,7 @@ class ComposerForm(forms.Form):
         choices=[
             ("", gettext_lazy("As usual")),
             (Stream.URGENT, gettext_lazy("At once (urgent)")),
-            (Stream.BULK, gettext_lazy("When there is room (bulk)")),
+            (Stream.BULK, gettext_lazy("With the next run of the queue (bulk)")),
         ],
     )
     attached = FilesField(label=gettext_lazy("Attachments"), required=False)
