@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from postroom.commands import main
+from postroom.diagnostics import mail_log
 from tests.people import Cast, cast
 
 
@@ -33,7 +34,7 @@ Postroom = Callable[..., Ran]
 
 
 @pytest.fixture
-def postroom(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Postroom:
+def postroom(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Postroom]:
     def run(*arguments: str) -> Ran:
         monkeypatch.setattr(sys, "argv", ["postroom", *arguments])
         monkeypatch.delenv("COLUMNS", raising=False)
@@ -44,7 +45,8 @@ def postroom(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         code = ended.value.code
         return Ran(code if isinstance(code, int) else 0, printed.out, printed.err)
 
-    return run
+    yield run
+    mail_log.close_log()  # a process of its own would have ended
 
 
 @pytest.fixture
