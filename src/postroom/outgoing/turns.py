@@ -50,7 +50,8 @@ def awaits_turn(lane: Lane) -> bool:
 def head_of(workspace_id: int, now: datetime) -> Turn | None:
     """The mailing that has the turn or, if none has, the one that is next; None: no mailing waits."""
     begun = Lane.objects.filter(_HAS_TURN, message=OuterRef("pk"))
-    waiting = Email.objects.waiting().filter(message=OuterRef("pk"), due_at__lte=now)
+    due = Email.objects.waiting().filter(lane=OuterRef("pk"), due_at__lte=now)
+    waiting = Lane.objects.filter(Exists(due), message=OuterRef("pk"))  # along the index of what waits
     rows = (
         Message.objects.filter(workspace_id=workspace_id, lanes__isnull=False, tally__outgoing_count__gt=0)
         .annotate(has_begun=Exists(begun))
