@@ -138,6 +138,28 @@ def test_nothing_of_it_is_imported_where_it_is_not_asked_for(tmp_path: Path) -> 
     assert told.stdout.strip() == "[]"
 
 
+def test_a_collector_that_does_not_answer_keeps_nobody_from_stopping(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import threading
+    import time
+
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    is_over = threading.Event()
+
+    class Stuck(SpanProcessor):
+        def shutdown(self) -> None:
+            is_over.wait(20)
+
+    monkeypatch.setattr(telemetry, "STOP_SECONDS", 0.05)
+    telemetry.start_with(Stuck())
+    began_at = time.monotonic()
+    telemetry.stop()
+    assert time.monotonic() - began_at < 10
+    is_over.set()
+
+
 def test_where_the_extra_is_missing_the_log_names_the_remedy(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

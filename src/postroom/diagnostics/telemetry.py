@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -21,6 +22,7 @@ Value = str | int | float | bool | tuple[int, ...]
 Attributes = Mapping[str, Value | None]
 P = ParamSpec("P")
 T = TypeVar("T")
+STOP_SECONDS = 2.0
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _tracer: Tracer | None = None
 _provider: TracerProvider | None = None
@@ -59,17 +61,20 @@ def start_with(processor: SpanProcessor) -> None:
     is_named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get(
         "OTEL_RESOURCE_ATTRIBUTES", ""
     )
-    _provider = TracerProvider(resource=Resource.create({} if is_named else {"service.name": "postroom"}))
+    resource = Resource.create({} if is_named else {"service.name": "postroom"})
+    _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     _provider.add_span_processor(processor)
     _tracer = _provider.get_tracer("postroom")
 
 
 def stop() -> None:
-    """Hand over the spans that wait, and make no more."""
+    """Make no more spans and hand over those that wait; a collector that is silent is not waited for."""
     global _provider, _tracer
     provider, _provider, _tracer = _provider, None, None
     if provider is not None:
-        provider.shutdown()
+        ending = threading.Thread(target=provider.shutdown, name="telemetry", daemon=True)
+        ending.start()
+        ending.join(STOP_SECONDS)
 
 
 def span(name: str, describe: Callable[[], Attributes]) -> contextlib.AbstractContextManager[None]:
