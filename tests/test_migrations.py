@@ -194,6 +194,8 @@ def test_a_new_version_can_be_left_again_with_all_that_the_earlier_one_knew() ->
 
 @pytest.mark.django_db
 def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is() -> None:
+    given = {"postroom": ["0001_initial", "0999_later"], "shop": ["0001_initial"]}
+    assert opening.unknown_migrations(given) == ["postroom.0999_later"]
     recorder = MigrationRecorder(connection)
     recorder.record_applied("shop", "0001_initial")
     opening.refuse_newer_database()  # another application beside ours is none of our business

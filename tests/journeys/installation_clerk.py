@@ -51,6 +51,45 @@ def fill(slug: str) -> dict[str, Any]:
     return {"workspace": workspace.pk}
 
 
+def earlier_backup(file: str) -> int:
+    """A backup as the version before this one would have written it; return how many rows it has."""
+    from pathlib import Path
+
+    from django.conf import settings
+    from django.db import connection
+    from django.db.migrations.executor import MigrationExecutor
+
+    from postroom_server.store import databases
+    from postroom_server.store.archive import Writer
+    from postroom_server.store.manifest import HEAD, Head
+    from postroom_server.store.tables import Table
+
+    executor = MigrationExecutor(connection)
+    others = [node for node in executor.loader.graph.leaf_nodes() if node[0] != "postroom"]
+    earlier = [*others, ("postroom", "0002_outgoing")]
+    executor.migrate(earlier)
+    then = MigrationExecutor(connection).loader.project_state(earlier).apps
+    check = settings.POSTROOM_KEY_CHECKS[0]
+    then.get_model("postroom", "Installation").objects.create(pk=1, instance="then", key_check=check)
+    workspace = then.get_model("postroom", "Workspace").objects.create(slug="demo", name="Demo")
+    server = then.get_model("postroom", "MailServer").objects.create(name="relay")
+    then.get_model("postroom", "Lane").objects.create(workspace=workspace, stream="bulk", server=server)
+    connection.close()
+    tables = tuple(Table.of_model(model) for model in then.get_models(include_auto_created=True))
+    database = databases.open_database("", Path(settings.POSTROOM_DATA))
+    head = Head(
+        "0.0.9", "2026-01-01T00:00:00Z", "sqlite", "then", check, databases.migrations_of(database), tables
+    )
+    with Path(file).open("wb") as archive:
+        writer = Writer(archive, is_compressed=False)
+        writer.add(HEAD, head.as_octets())
+        for table in tables:
+            last = database.last_number(table) if table.is_numbered else 0
+            writer.add_rows(table, database.rows(table), last, lambda count: None)
+        writer.finish()
+    return writer.manifest.row_count
+
+
 def files() -> list[str]:
     """Every attachment read through the storage, as the digest of what is in it."""
     from postroom.conversations import storage

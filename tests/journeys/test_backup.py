@@ -124,6 +124,47 @@ def test_a_backup_that_is_restored_and_backed_up_again_holds_the_same(
     assert contents[0] == contents[1], "a row came out differently, or its number may be given again"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_backup_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path, kind: str) -> None:
+    keys = {"DATABASE_URL": "", "POSTROOM_SECRET_KEY": ""}
+    earlier = Machine(tmp_path / "earlier", keys)
+    rows = clerk(earlier, "earlier_backup", str(tmp_path / "a.tar"))
+    with database(kind) as url:
+        copy = Machine(tmp_path / "copy", {**keys, "DATABASE_URL": url})
+        arguments = ["--database", url] if url else []
+        key = str(earlier.folder / "secret.key")
+        done = postroom(
+            copy,
+            "restore",
+            str(tmp_path / "a.tar"),
+            "--data",
+            str(copy.folder),
+            *arguments,
+            "--keys",
+            key,
+            "--json",
+        )
+        assert done.json["row_count"] == rows
+        assert (
+            tables_of(copy).number("SELECT COUNT(*) FROM postroom_lane WHERE released_until IS NOT NULL") == 1
+        )
+        assert postroom(copy, "workspace", "list", "--json").json["data"][0]["slug"] == "demo"
+        assert postroom(copy, "capture", "status", "--json").json["reason"] == "copy"
+
+
+def test_a_backup_of_a_newer_version_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "original", {"DATABASE_URL": "", "POSTROOM_SECRET_KEY": ""})
+    clerk(machine, "fill", "demo")
+    later = (
+        "INSERT INTO django_migrations (app, name, applied) VALUES ('postroom', '0999_later', '2030-01-01')"
+    )
+    tables_of(machine).rows(later)
+    refused = postroom(machine, "backup", str(tmp_path / "a.tar"))
+    assert refused.code == 1
+    assert "of a newer version of Postroom" in refused.err
+    assert held(tmp_path) == {"original"}
+
+
 def _contents(path: Path) -> dict[str, list[object]]:
     with tarfile.open(path) as tar:
         file = tar.extractfile("manifest.json")
