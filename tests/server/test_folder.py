@@ -95,3 +95,24 @@ def test_a_folder_is_untouched_until_something_was_started_on_it(tmp_path: Path)
     assert not folder.is_untouched(config_of(tmp_path, DATABASE_URL="postgresql://somewhere"))
     (tmp_path / "secret.key").touch()
     assert not folder.is_untouched(config_of(tmp_path))
+
+
+def test_a_folder_whose_restore_did_not_end_is_not_started_on(tmp_path: Path) -> None:
+    (tmp_path / folder.RESTORING).mkdir()
+    with pytest.raises(FolderUnusable, match="run `postroom restore` once more"):
+        folder.prepare(config_of(tmp_path))
+
+
+@pytest.mark.parametrize("url", ["", "sqlite:///{place}/postroom.sqlite3"])
+def test_a_database_that_was_moved_is_not_started_on_by_accident(tmp_path: Path, url: str) -> None:
+    config = config_of(tmp_path, DATABASE_URL=url.format(place=tmp_path))
+    assert folder.sqlite_file(config) == tmp_path / "postroom.sqlite3"
+    mark = tmp_path / "postroom.sqlite3-moved"
+    mark.write_text("This installation was moved to postgresql://db.example/postroom.\n")
+    with pytest.raises(
+        FolderUnusable, match=r"moved to postgresql://db\.example/postroom\. Set DATABASE_URL"
+    ):
+        folder.prepare(config)
+    folder.prepare(config_of(tmp_path, DATABASE_URL="postgresql://db.example/postroom"))
+    mark.unlink()
+    folder.prepare(config)
