@@ -43,6 +43,12 @@ SETTINGS = (
     Setting("POSTROOM_TARGET", "127.0.0.1:2526", "Where the built-in SMTP target listens (host:port)."),
     Setting("DATABASE_URL", "", "The database; empty means SQLite in the data folder.", is_secret=True),
     Setting(
+        "POSTROOM_LISTEN_URL",
+        "",
+        "The way to PostgreSQL by which wake-ups are heard, where DATABASE_URL leads through a pooler.",
+        is_secret=True,
+    ),
+    Setting(
         "RELAY_URL",
         "",
         "The relay that takes our mail: smtp://, smtp+starttls:// or smtps://user:password@host:port.",
@@ -132,6 +138,12 @@ class Config:
     def data(self) -> Path:
         """The data folder, absolute."""
         return Path(self["POSTROOM_DATA"]).expanduser().resolve()
+
+    @property
+    def has_postgres(self) -> bool:
+        """Is the database a PostgreSQL, so that several processes may run?"""
+        url = self["DATABASE_URL"]
+        return bool(url) and not url.startswith("sqlite")
 
     def endpoint(self, name: str) -> tuple[str, int]:
         """A host:port setting as a pair. Raises ConfigError with the form that is wanted."""

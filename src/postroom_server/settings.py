@@ -20,6 +20,7 @@ POSTROOM_RELAY_URL = CONFIG["RELAY_URL"]
 POSTROOM_RELAY_FROM_FILTER = CONFIG["RELAY_FROM_FILTER"]
 POSTROOM_DEFAULT_PLAN = CONFIG["POSTROOM_DEFAULT_PLAN"]
 POSTROOM_INSTANCE_ID = CONFIG["POSTROOM_INSTANCE_ID"]
+POSTROOM_LISTEN_URL = CONFIG["POSTROOM_LISTEN_URL"]
 POSTROOM_CAPTURE = CONFIG["POSTROOM_CAPTURE"]
 POSTROOM_PRIVATE_NETWORKS = CONFIG["POSTROOM_PRIVATE_NETWORKS"]
 POSTROOM_OPEN_INTERNET = CONFIG["POSTROOM_OPEN_INTERNET"] == "yes"
@@ -88,10 +89,21 @@ TEMPLATES = [
 ]
 
 
+# A database server that is gone without a word is noticed within half a minute, not within hours.
+_NOTICED_SOON = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
 def _database() -> dict[str, Any]:
     url = CONFIG["DATABASE_URL"]
-    if url and not url.startswith("sqlite"):
-        return {**dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True)}
+    if CONFIG.has_postgres:
+        found: dict[str, Any] = {**dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True)}
+        return {**found, "OPTIONS": {**_NOTICED_SOON, **found.get("OPTIONS", {})}}
     name = dj_database_url.parse(url)["NAME"] if url else str(POSTROOM_DATA / "postroom.sqlite3")
     return {
         "ENGINE": "postroom.sqlite",
