@@ -160,7 +160,11 @@ def test_every_interval_has_its_words(
 
 def test_the_last_run_is_told_with_its_time_and_what_it_did(people: Cast, as_olga: Client) -> None:
     now = timezone.now()
-    done: dict[str, Any] = {"last_run_at": now, "last_seconds": 75.2, "last_counts": {"released emails": 1200}}
+    done: dict[str, Any] = {
+        "last_run_at": now,
+        "last_seconds": 75.2,
+        "last_counts": {"released emails": 1200},
+    }
     action_of(people, last_result="done", last_success_at=now, **done)
     shown = listed(as_olga)
     assert "1 min 15 s: 1,200 released emails" in shown

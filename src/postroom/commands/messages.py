@@ -42,7 +42,9 @@ def post(
     note: Annotated[bool, typer.Option("--note", help="An internal note: only members are told.")] = False,
     to: Annotated[list[str] | None, typer.Option(metavar="ADDRESS", help="Also tell; several times.")] = None,
     attach: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Attach; several times.")] = None,
-    bulk: Annotated[bool | None, typer.Option("--bulk/--urgent", help="With the next run of the queue, or at once.")] = None,
+    bulk: Annotated[
+        bool | None, typer.Option("--bulk/--urgent", help="With the next run of the queue, or at once.")
+    ] = None,
     confirm_outsiders: Annotated[
         bool, typer.Option(help="Yes, the outsiders named may read this note.")
     ] = False,
