@@ -145,6 +145,8 @@ def _moved(move: _Move, source: Database) -> MovedShape:
         _refuse_full(move, source, target)
     if move.is_dry_run:
         return _shape(move, source, _counted(move, source))
+    if not move.slug:
+        _drop_empty_tables(move)
     opening.make_tables()
     with contextlib.closing(databases.Postgres(move.url)) as target, watched() as progress:
         return (
@@ -182,13 +184,20 @@ def _refuse_full(move: _Move, source: Database, target: Database) -> None:
     from postroom_server.store import databases, loading, workspace_moving
 
     if not move.slug:
-        loading.refuse_unless_empty(target, databases.migrations_of(source))
+        loading.refuse_unless_empty(target)
         return
     parts = workspace_moving.parts_of(_workspace_id(move, source))
     if target.table_names():
         if databases.migrations_of(target) != databases.migrations_of(source):
             raise Stopped("The other database is of another version. Start `postroom up` on it once.")
         workspace_moving.refuse_if_taken(source, target, parts)
+
+
+def _drop_empty_tables(move: _Move) -> None:
+    from postroom_server.store import databases, loading
+
+    with contextlib.closing(databases.Postgres(move.url)) as target:
+        loading.drop_empty_tables(target)
 
 
 def _workspace_id(move: _Move, source: Database) -> int:

@@ -122,7 +122,7 @@ def _restore(wanted: _Restore, head: Head, manifest: Manifest, progress: Progres
         )
     _refuse_newer(head)
     if wanted.database:
-        _refuse_unless_empty(wanted, head)
+        _make_empty(wanted)
     _make_tables_of(head.migrations)
     with contextlib.closing(databases.open_database(wanted.database, wanted.place)) as database:
         loading.load(database, wanted.file, wanted.place, head, manifest, progress=progress)
@@ -159,11 +159,12 @@ def _refuse_newer(head: Head) -> None:
         )
 
 
-def _refuse_unless_empty(wanted: _Restore, head: Head) -> None:
+def _make_empty(wanted: _Restore) -> None:
     from postroom_server.store import databases, loading
 
     with contextlib.closing(databases.open_database(wanted.database, wanted.place)) as database:
-        loading.refuse_unless_empty(database, dict(head.migrations))
+        loading.refuse_unless_empty(database)
+        loading.drop_empty_tables(database)
 
 
 def _make_tables_of(migrations: Mapping[str, list[str]]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from postroom.workspaces.installation import COPY
-from postroom_server.store import archive, databases, rows
+from postroom_server.store import archive, rows, tables
 from postroom_server.store.archive import STORAGE
 from postroom_server.store.databases import Database
 from postroom_server.store.manifest import END, Head, Manifest
@@ -17,21 +17,27 @@ from postroom_server.store.tables import Table, by_name
 
 #: What Django writes itself into tables that are otherwise empty.
 _MADE_BY_DJANGO = ("auth_permission", "django_content_type")
+_WITHOUT_WORTH = (*_MADE_BY_DJANGO, "django_migrations")
 RESTORED = "restored"
 
 
-def refuse_unless_empty(database: Database, migrations: dict[str, list[str]]) -> None:
-    """Raise StoreRefused unless a database holds nothing, or the tables of these migrations with no row."""
-    names = database.table_names()
-    if not names:
-        return
-    kept = [name for name in names if name not in (*_MADE_BY_DJANGO, "django_migrations")]
-    full = [name for name in kept if database.number(f'SELECT COUNT(*) FROM "{name}"')]
-    if full or databases.migrations_of(database) != migrations:
+def refuse_unless_empty(database: Database) -> None:
+    """Raise StoreRefused unless a database holds nothing, or tables of ours that have no row."""
+    names = [name for name in database.table_names() if name not in _WITHOUT_WORTH]
+    ours = {*tables.by_name(tables.tables()), *tables.fleeting_names()}
+    full = [name for name in names if name not in ours or database.number(f'SELECT COUNT(*) FROM "{name}"')]
+    if full:
         raise StoreRefused(
-            f"The database is not empty (look at its table {(full or names)[0]}), and nothing is "
-            "overwritten. Name an empty one."
+            f"The database is not empty (look at its table {full[0]}), and nothing is overwritten. "
+            "Name an empty one."
         )
+
+
+def drop_empty_tables(database: Database) -> None:
+    """Remove what a killed run may have half made; `refuse_unless_empty` said that no row is in it."""
+    for name in database.table_names():
+        database.say(f'DROP TABLE "{name}" CASCADE')
+    database.commit()
 
 
 def load(

@@ -120,6 +120,11 @@ def lasting_models() -> list[type[models.Model]]:
     return sorted(kept, key=lambda model: model._meta.db_table)
 
 
+def fleeting_names() -> list[str]:
+    """The tables of what is not worth keeping."""
+    return [apps.get_model(label)._meta.db_table for label in FLEETING]
+
+
 def tables() -> list[Table]:
     """The tables of this version, by name."""
     return [Table.of_model(model) for model in lasting_models()]
