@@ -215,7 +215,9 @@ NOT_IN_MAIL = {
         ReceivedEmail.lease ReceivedEmail.source ReceivedEmail.route ReceivedEmail.target
         ReceivedEmail.reason ReceivedEmail.reply_text MailServer.down_because Attempt.enhanced
         LimitRequest.factors Workspace.features MailServer.esp Subtype.key
-        ScheduledMessage.subtype_key
+        ScheduledMessage.subtype_key Workspace.time_zone Station.name Station.host Station.version
+        ScheduledAction.key ScheduledAction.time_zone ScheduledAction.lease ScheduledAction.last_counts
+        ScheduledAction.positions UnusedFile.name Counter.series Sample.name Sample.label
     """,
     "worked out of a field that is tried": """
         Rendition.reverse_path Rendition.from_addr_spec Rendition.return_domain Email.redirected_to
@@ -226,7 +228,8 @@ NOT_IN_MAIL = {
         Installation.capture_allowed Workspace.capture_allowed LimitRequest.reason LimitRequest.answer
         SystemParameter.key SystemParameter.value ApiKey.name IdempotentRequest.key
         IdempotentRequest.body Subtype.name Alias.model Alias.defaults Event.detail
-        ScheduledMessage.failure_text Email.failure_text ReceivedEmail.peer ReceivedEmail.helo
+        ScheduledMessage.failure_text ScheduledAction.last_error Email.failure_text ReceivedEmail.peer
+        ReceivedEmail.helo
         ReceivedEmail.reverse_path ReceivedEmail.forward_path ReceivedEmail.from_header
         ReceivedEmail.subject ReceivedEmail.message_id_header MailServer.name
         MailServer.last_failure Attempt.addr_spec Attempt.server_name Attempt.reverse_path

@@ -12,6 +12,7 @@ from postroom.conversations.models import Alias, Attachment, ScheduledMessage
 from postroom.flows import signing_keys
 from postroom.flows.arranging import put_alias
 from postroom.incoming.models import ReceivedEmail
+from postroom.schedule.models import ScheduledAction
 from postroom.web.urls import urlpatterns
 from postroom.workspaces.models import ApiKey, DkimKey, Member, Role
 from tests.flows.servers import server_at
@@ -19,7 +20,7 @@ from tests.people import Cast, join
 from tests.web.conftest import Browse
 from tests.web.mail import said
 
-PROBES = {"livez", "readyz", "healthz", "health"}
+PROBES = {"livez", "readyz", "healthz", "health", "metrics"}  # the last has its own rule and tests
 OPEN = {*PROBES, "linked_file", "one_click"}  # what is behind the last two is in a signed token
 
 
@@ -69,6 +70,8 @@ def _numbers_of(people: Cast) -> dict[str, dict[str, int]]:
         name: {"pk": server.pk}
         for name in ("server", "test_server", "archive_server", "unarchive_server", "remove_server")
     }
+    action = ScheduledAction.objects.get(workspace=people.workspace, key="mail_queue")
+    ids |= {name: {"pk": action.pk} for name in ("action", "run_action")}
     return ids | {name: {"pk": people.domain.pk} for name in ("domain", "check_domain", "make_dkim")}
 
 
