@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from django.db import connection, connections
 
@@ -33,19 +33,10 @@ async def drain(lane: str) -> datetime | None:
     Nothing is claimed without a relay. One that cannot be reached is left alone with growing gaps while
     another stands in for it or its lanes wait; no Email fails by that before its deadline.
     """
-    found = await asyncio.to_thread(_in_thread, _server_of, lane)
-    if found is None:
-        return None
-    settings, server = found
-    if not connection_share(server, stations.place()).limit:
-        return None  # when our place changes, the engine looks again
-    if server.down_until is not None and server.down_until > writing_back.clock():
-        return await asyncio.to_thread(_in_thread, trouble.stay_away, server)
-    relay = await asyncio.to_thread(_in_thread, _relay_of, server)
-    if isinstance(relay, Trouble):
-        return await asyncio.to_thread(_in_thread, trouble.leave_alone, server, relay)
-    await asyncio.to_thread(_in_thread, _recover_failed_runs)
-    run = await _run(server, relay, settings)
+    found = await asyncio.to_thread(_in_thread, _look_at, lane)
+    if not isinstance(found, _Ready):
+        return found
+    server, run = found.server, await _run(found)
     failure = trouble.found_in(run)
     if failure is not None and not run.is_outdated:
         return await asyncio.to_thread(_in_thread, trouble.leave_alone, server, failure)
@@ -54,17 +45,48 @@ async def drain(lane: str) -> datetime | None:
     return await asyncio.to_thread(_in_thread, _next_at, server)
 
 
-async def _run(server: MailServer, relay: Relay | Account, settings: str) -> Drain:
-    """One run; a server that another stands in for is tried before anything is claimed for it."""
-    run = Drain(server, relay, settings=settings, linger_seconds=LINGER_SECONDS, run_seconds=RUN_SECONDS)
-    with tracing.draining(server, run.lease):
+class _Ready(NamedTuple):
+    """A server that may be drained: what `server_settings` says of it, read first, and how to reach it.
+
+    `is_away`: another one stands in for it, so that it is tried before anything is claimed for it.
+    """
+
+    settings: str
+    server: MailServer
+    relay: Relay | Account
+    is_away: bool
+
+
+def _look_at(lane: str) -> _Ready | datetime | None:
+    """What a run needs, in one go because every thread hop costs a connection; else when to come back."""
+    settings, server = _server_of(lane)
+    if server is None or not connection_share(server, stations.place()).limit:
+        return None  # when our place changes, the engine looks again
+    if server.down_until is not None and server.down_until > writing_back.clock():
+        return trouble.stay_away(server)
+    relay = _relay_of(server)
+    if isinstance(relay, Trouble):
+        return trouble.leave_alone(server, relay)
+    _recover_failed_runs()
+    return _Ready(settings, server, relay, _is_away(server))
+
+
+async def _run(ready: _Ready) -> Drain:
+    run = Drain(
+        ready.server,
+        ready.relay,
+        settings=ready.settings,
+        linger_seconds=LINGER_SECONDS,
+        run_seconds=RUN_SECONDS,
+    )
+    with tracing.draining(ready.server, run.lease):
         async with run:
-            await _empty(server, run)
+            await _empty(ready, run)
     return run
 
 
-async def _empty(server: MailServer, run: Drain) -> None:
-    if await asyncio.to_thread(_in_thread, _is_away, server) and not await run.connect():
+async def _empty(ready: _Ready, run: Drain) -> None:
+    if ready.is_away and not await run.connect():
         return
     while await run.claim() and run.feed.is_empty:
         continue  # all of it was captured
@@ -128,12 +150,11 @@ def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
         connections.close_all()
 
 
-def _server_of(lane: str) -> tuple[str, MailServer] | None:
-    """A server and, read before it, what `server_settings` says of it."""
+def _server_of(lane: str) -> tuple[str, MailServer | None]:
+    """A server (None: it is gone) and, read before it, what `server_settings` says of it."""
     server_id = int(lane.removeprefix(PREFIX))
     settings = server_settings.of(server_id)
-    server = MailServer.objects.defer(*relays.SECRETS).filter(pk=server_id).first()
-    return (settings, server) if server is not None else None
+    return settings, MailServer.objects.defer(*relays.SECRETS).filter(pk=server_id).first()
 
 
 def _is_away(server: MailServer) -> bool:
