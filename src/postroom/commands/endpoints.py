@@ -12,16 +12,22 @@ from postroom.commands.failures import Stopped
 if TYPE_CHECKING:
     from postroom_server.config import Config
 
+BACKLOG = 2048  # uvicorn's own
 _REASONS = {
     errno.EADDRINUSE: "is taken by another program",
     errno.EACCES: "may not be used by this user (ports below 1024 need more rights)",
     errno.EADDRNOTAVAIL: "is not an address of this machine",
 }
+_BESIDE = (
+    "Whatever runs beside another Postroom on this machine, a part of it or a copy, "
+    "needs a POSTROOM_HTTP and a POSTROOM_SMTP of its own."
+)
 
 
 def take(config: Config, name: str) -> socket.socket:
-    """Bind the host:port of a setting. Port 0 takes a free one, and the setting becomes what was taken.
+    """Listen on the host:port of a setting. Port 0 takes a free one, and the setting becomes what was taken.
 
+    Binding alone does not take it: on Linux two that start together may both bind, and then one listens.
     Raises Stopped with the setting to change if the address cannot be had.
     """
     host, port = config.endpoint(name)
@@ -29,6 +35,7 @@ def take(config: Config, name: str) -> socket.socket:
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((host, port))
+        taken.listen(BACKLOG)
     except OSError as error:
         taken.close()
         raise cannot_listen(name, host, port, error) from error
@@ -47,7 +54,8 @@ def cannot_listen(name: str, host: str, port: int, error: OSError) -> Stopped:
     """The sentence for an address that cannot be listened on."""
     reason = _REASONS.get(error.errno or 0, f"cannot be used ({error.strerror or error})")
     example = f"{name}={host}:{_another_port(port)}"
-    return Stopped(f"{host}:{port} {reason}. Choose another with {name}, for example {example}.")
+    sentence = f"{host}:{port} {reason}. Choose another with {name}, for example {example}."
+    return Stopped(f"{sentence} {_BESIDE}" if error.errno == errno.EADDRINUSE else sentence)
 
 
 def _another_port(port: int) -> int:

@@ -177,6 +177,9 @@ async def _web(plan: Plan, http: socket.socket) -> AsyncIterator[asyncio.Task[An
     try:
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
+        if serving.done():  # never started: nobody may be told that it is ready
+            await serving
+            raise Stopped("The pages could not be started; the log says why.")
         yield serving
     finally:
         server.should_exit = True
