@@ -6,12 +6,13 @@ import pytest
 from django.utils import timezone
 
 from postroom.flows import limit_requests
-from postroom.outgoing.models import Allowance
+from postroom.outgoing.models import Allowance, Email, FailureKind
 from postroom.workspaces import plans
 from postroom.workspaces.models import LimitRequest, Member, Plan, Workspace
 from tests.commands.conftest import Postroom
 from tests.commands.test_shapes import fits
 from tests.people import Cast, cast
+from tests.web.mail import fail, said
 
 pytestmark = pytest.mark.django_db
 
@@ -48,6 +49,22 @@ def test_the_figure_of_a_workspace_is_set_and_given_up(postroom: Postroom, peopl
     postroom("quota", "set", "demo", "7")
     assert postroom("quota", "set", "demo", "plan:", "--json").json["plan"] == "unlimited"
     assert Workspace.objects.get().daily_limit is None
+
+
+def test_a_raised_limit_says_what_failed_over_it_and_how_much_retry_sends_now(
+    postroom: Postroom, people: Cast
+) -> None:
+    used(people, 200)
+    for word in ("one", "two"):
+        fail(said(people, word).emails.get(), FailureKind.DAILY_LIMIT, "The daily limit is used up.")
+    fail(said(people, "three").emails.get())
+    assert "2 emails failed over the limit. Retry works when the day starts again" in (
+        postroom("quota", "show").out
+    )
+    assert "Retry lets 1 of them leave now" in postroom("quota", "set", "demo", "201").out
+    assert "Retry lets 2 of them leave now" in postroom("quota", "set", "demo", "plan:unlimited").out
+    Email.objects.update(ignored_at=timezone.now())
+    assert postroom("quota", "show", "--json").json["failed"] == 0
 
 
 @pytest.mark.parametrize(

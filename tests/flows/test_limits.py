@@ -330,6 +330,17 @@ def test_administrators_are_told_once_a_day_each_of_most_and_of_all(people: Cast
     assert notices("daily_limit_80") == [people.olga] * 2
 
 
+def test_where_nothing_waits_the_notice_does_not_promise_that_it_leaves_by_itself(people: Cast) -> None:
+    parameters.put(people.workspace.pk, plans.AUTO_RESUME, "off")
+    start = plans.starts_at(plans.quota_day(timezone.now()))
+    for _ in range(2):
+        limits.tell_crossings([Crossing(people.workspace.pk, True, start)])
+    assert (notices("daily_limit_failing"), notices("daily_limit_100")) == ([people.olga], [])
+    parameters.put(people.workspace.pk, plans.AUTO_RESUME, "on")
+    limits.tell_crossings([Crossing(people.workspace.pk, True, start)])
+    assert notices("daily_limit_100") == []
+
+
 # In the whole river.
 
 

@@ -289,7 +289,8 @@ def test_without_resuming_what_is_over_fails_and_says_when_retry_works(people: C
     failed = Email.objects.filter(state=State.FAILED, failure_kind="daily_limit", is_listed=True)
     assert failed.count() == 3
     assert {email.failure_text for email in failed} == {
-        "The daily limit of 5 emails is used up. Retry works again from 2026-03-28 23:00 UTC."
+        "The daily limit of 5 emails is used up. "
+        "Retry works from 2026-03-28 23:00 UTC, or as soon as the limit is higher."
     }
     assert tally_adds_up(emails[0].message)
     assert holds(people.workspace) == {"urgent": ("", None)}

@@ -417,7 +417,7 @@ def test_what_failed_because_of_the_limit_says_when_retry_works(people: Cast, as
     """Where what is over the limit does not wait."""
     email = fail(said(people).emails.get(), FailureKind.DAILY_LIMIT, "")
     shown = page(as_ana, "delivery", email.message_id)
-    assert "Retry after 23:00 UTC, or ask for a higher limit" in shown
+    assert "Retry after 23:00 UTC, or as soon as the limit is higher" in shown
     assert "Trying again without a change will not help." not in shown
     assert "Retry after 23:00 UTC" in page(
         as_ana, "why", message=str(email.message_id), address="ben@example.org"

@@ -122,11 +122,23 @@ def withdraw(workspace: Slug, as_json: AsJson = False) -> None:
 
 def _in_words(shape: QuotaShape) -> str:
     if shape.limit is None:
-        return f"{shape.workspace} has no daily limit."
+        return f"{shape.workspace} has no daily limit.{_failed(shape)}"
     again = f"It starts again at {shape.resets_at:%Y-%m-%d %H:%M} UTC."
     last = f"; the last leaves about {shape.held_last_at:%Y-%m-%d %H:%M} UTC" if shape.held_last_at else ""
     waits = f" {shape.held} emails wait for that{last}." if shape.held else ""
-    return f"{shape.workspace} has used {shape.used} of {shape.limit} emails today. {again}{waits}"
+    return f"{shape.workspace} has used {shape.used} of {shape.limit} emails today. {again}{waits}{_failed(shape)}"
+
+
+def _failed(shape: QuotaShape) -> str:
+    """What failed over the limit, and how much of it may leave now."""
+    if not shape.failed:
+        return ""
+    now = shape.failed if shape.left is None else min(shape.failed, shape.left)
+    fits = f"Retry lets {now} of them leave now" if now else "Retry works when the day starts again"
+    return (
+        f" {shape.failed} emails failed over the limit. {fits}: `postroom queue list --state failed` names "
+        "them, `postroom queue retry ID…` or Retry under Emails, Delivery Failed."
+    )
 
 
 def _read(text: str) -> tuple[int | None, str | None]:

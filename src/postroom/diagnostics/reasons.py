@@ -326,7 +326,10 @@ REASONS = (
         "daily_limit",
         _("The daily limit of the workspace was used up. The mail has not left Postroom."),
         YOU,
-        _("Retry after 23:00 UTC, or ask for a higher limit under Plan and limit."),
+        _(
+            "Retry after 23:00 UTC, or as soon as the limit is higher; a higher one is asked for under Plan and "
+            "limit."
+        ),
         is_retry_useful=True,
     ),
     Reason(

@@ -38,7 +38,7 @@ class QuotaShape:
 
     `used` counts recipients handed to the shared relay (nothing is counted without a limit); the day ends
     at `resets_at`. `held` emails wait for that, and the last of them leaves about `held_last_at` (None: none
-    waits). `warning`: at least 80 % are used. `urgent_kept` of the
+    waits). `failed` emails were over the limit and wait for Retry. `warning`: at least 80 % are used. `urgent_kept` of the
     limit bulk mail leaves alone. `auto_resume`: what is over the limit waits, instead of failing.
     """
 
@@ -50,6 +50,7 @@ class QuotaShape:
     resets_at: datetime
     held: int
     held_last_at: datetime | None
+    failed: int
     warning: bool
     exhausted: bool
     urgent_kept: int
@@ -98,6 +99,7 @@ def shape_of_quota(workspace: Workspace) -> QuotaShape:
         resets_at=usage.resets_at,
         held=usage.held_count,
         held_last_at=usage.held_last_at,
+        failed=limits.failed_count(workspace),
         warning=usage.is_warning,
         exhausted=usage.is_exhausted,
         urgent_kept=usage.urgent_kept,

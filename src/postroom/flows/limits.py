@@ -30,6 +30,7 @@ COUNTED_TO = 10_000
 LOOKED_BACK = timedelta(days=30)
 LARGEST = 10_000_000
 NEARLY_USED, USED_UP = "daily_limit_80", "daily_limit_100"
+FAILING = "daily_limit_failing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,12 @@ def _shared_lanes(workspace: Workspace) -> QuerySet[Lane]:
     return carried.filter(workspace=workspace, carrier__in=shared.values("pk"))
 
 
+def failed_count(workspace: Workspace) -> int:
+    """How many Emails failed because of the limit and were not ignored, counted up to COUNTED_TO."""
+    failed = Email.objects.filter(workspace=workspace, state=State.FAILED, ignored_at=None)
+    return failed.filter(failure_kind=FailureKind.DAILY_LIMIT).values("pk")[:COUNTED_TO].count()
+
+
 # What an operator decides.
 
 
@@ -229,9 +236,11 @@ def _are_set_up(findings: Iterable[dict[str, dict[str, object]]]) -> bool:
 def tell_crossings(crossings: Iterable[Crossing]) -> None:
     """Tell administrators that most of a day's limit, or all of it, is used: each once a day."""
     for crossing in crossings:
-        reason = USED_UP if crossing.is_all else NEARLY_USED
+        reasons = (USED_UP, FAILING) if crossing.is_all else (NEARLY_USED,)
         told = Notification.objects.filter(
-            workspace_id=crossing.workspace_id, reason=reason, created_at__gte=crossing.day_started_at
+            workspace_id=crossing.workspace_id, reason__in=reasons, created_at__gte=crossing.day_started_at
         )
         if not told.exists():
+            waits = parameters.value(crossing.workspace_id, plans.AUTO_RESUME)
+            reason = reasons[0] if waits else reasons[-1]
             tell_admins(Workspace.objects.get(pk=crossing.workspace_id), reason)

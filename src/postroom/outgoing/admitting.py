@@ -206,7 +206,8 @@ def _fail(lane: Waiting, why: str, now: datetime) -> set[int]:
 
 
 def _why(lane: Waiting, budget: Budget) -> str:
-    again = f"Retry works again from {plans.resets_at(budget.now):%Y-%m-%d %H:%M} UTC."
+    resets_at = f"{plans.resets_at(budget.now):%Y-%m-%d %H:%M} UTC"
+    again = f"Retry works from {resets_at}, or as soon as the limit is higher."
     if budget.is_used_up(lane):
         return f"The daily limit of {lane.limit} emails is used up. {again}"
     return (

@@ -48,13 +48,18 @@ class EmailRow:
 
     @property
     def reply(self) -> str:
-        """Code and enhanced status of the last reply that was not a yes; for a bounce, of the report."""
+        """Code and enhanced status of the last reply that was not a yes; for a bounce, of the report.
+
+        Where no reply made it fail, what did.
+        """
         if self.email.failure_kind == FailureKind.BOUNCED:
             codes = _CODES.match(self.email.failure_text)
             return (codes[0].strip() if codes else "") or _("bounce")
-        if self.attempt is None or self.email.state == State.SENT:
+        if self.email.state == State.SENT:
             return ""
-        return f"{self.attempt.code or ''} {self.attempt.enhanced}".strip()
+        said = f"{self.attempt.code or ''} {self.attempt.enhanced}".strip() if self.attempt else ""
+        is_failed = self.email.state == State.FAILED
+        return said or (str(self.email.get_failure_kind_display()) if is_failed else "")
 
     @property
     def server_words(self) -> str:

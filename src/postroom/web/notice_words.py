@@ -19,6 +19,13 @@ WORDS: Mapping[str, tuple[str | Promise, str]] = {
         _("The daily limit is used up. What waits leaves by itself the next day."),
         "limit",
     ),
+    "daily_limit_failing": (
+        _(
+            "The daily limit is used up, and what is over it fails. Retry works once the day starts again at "
+            "23:00 UTC, or once the limit is higher."
+        ),
+        "limit",
+    ),
     "dkim_unreadable": (
         _("A DKIM key cannot be read any more, so mail leaves without its signature."),
         "domains",
