@@ -257,6 +257,16 @@ def test_the_queue_says_scheduled_of_what_was_never_tried_and_who_cancelled_in_w
     assert "capture mode kept it in" in postroom("queue", "list").out
 
 
+def test_the_queue_says_of_what_is_in_hand_by_when_that_is_settled(postroom: Postroom, people: Cast) -> None:
+    postroom(*POST, *FROM_ANA, "--body", "Hello")
+    Email.objects.update(lease="run", leased_until=datetime(2032, 12, 25, 9, tzinfo=UTC))
+    assert (
+        "being sent; if its worker is lost, settled after 2032-12-25 09:00" in postroom("queue", "list").out
+    )
+    Email.objects.update(leased_until=datetime(2026, 1, 2, 9, tzinfo=UTC))
+    assert "by a worker that is gone and may have arrived" in postroom("queue", "list").out
+
+
 def test_send_now_names_the_limit_that_it_does_not_help_against(postroom: Postroom, people: Cast) -> None:
     postroom(*POST, *FROM_ANA, "--body", "Hello")
     Lane.objects.update(held_until=datetime(2032, 12, 25, 9, tzinfo=UTC), held_because="daily_limit")

@@ -284,3 +284,20 @@ def test_nobody_claims_that_a_member_was_never_told_where_that_is_no_longer_know
         message.refresh_from_db()
         assert words in trail(message, people.olga_contact).verdict
         assert "Never told" in trail(message, people.carla).verdict
+
+
+def test_what_is_in_hand_says_by_when_it_is_settled_and_what_a_lost_worker_leaves(message: Message) -> None:
+    email = mailed(message, Contact.objects.get(address__addr_spec="ben@example.org"), lease="run")
+    until = timezone.now() + timedelta(minutes=5)
+    Email.objects.filter(pk=email.pk).update(leased_until=until)
+    told = trail(message, "ben@example.org").verdict
+    assert f"If its worker is lost, it is settled after {timezone.localtime(until):%Y-%m-%d %H:%M}" in told
+    Email.objects.filter(pk=email.pk).update(leased_until=timezone.now() - timedelta(seconds=1))
+    assert "may have arrived" in trail(message, "ben@example.org").verdict
+
+
+def test_a_try_whose_answer_was_lost_is_told_as_one_that_may_have_arrived(message: Message) -> None:
+    due_at = timezone.now() + timedelta(hours=1)
+    email = mailed(message, Contact.objects.get(address__addr_spec="ben@example.org"), due_at=due_at)
+    Attempt.objects.create(workspace=message.workspace, email=email, number=1, outcome="uncertain")
+    assert "It may have arrived." in trail(message, "ben@example.org").verdict

@@ -193,6 +193,16 @@ def test_the_row_of_a_late_bounce_shows_the_codes_of_the_report(people: Cast) ->
         assert EmailRow(email, step, attempt).reply == reply
 
 
+def test_the_row_of_what_failed_without_a_reply_shows_why(people: Cast, as_ana: Client) -> None:
+    """The limit refused it before any server did; a try that got no reply made it expire."""
+    email = fail(said(people).emails.get(), FailureKind.DAILY_LIMIT, "The daily limit of 5 is used up.")
+    page = as_ana.get("/emails").content.decode()
+    assert '<code title="The daily limit of 5 is used up.">Over the daily limit</code>' in page
+    fail(email, FailureKind.EXPIRED, "")
+    Attempt.objects.create(workspace=people.workspace, email=email, number=1, outcome="unreachable")
+    assert ">Tried too long</code>" in as_ana.get("/emails").content.decode()
+
+
 def test_a_button_says_what_happened_to_the_others_that_were_selected(people: Cast, as_ana: Client) -> None:
     """One of two was still waiting."""
     ids = [waiting(people).pk, failed(people).pk]
@@ -237,6 +247,14 @@ def test_every_row_says_what_happens_next(people: Cast) -> None:
     assert next_step(email, now).words == "paused"
     email.lease, email.leased_until = "worker", now + timedelta(minutes=1)
     assert next_step(email, now).words == "being sent"
+    email.leased_until = now - timedelta(minutes=1)
+    assert "may have arrived" in next_step(email, now).words
+
+
+def test_a_row_whose_last_answer_was_lost_says_that_it_may_have_arrived(people: Cast) -> None:
+    email = Email.objects.select_related("lane").get(pk=waiting(people).pk)
+    email.attempt_count, email.uncertain_count = 1, 1
+    assert next_step(email, timezone.now()).words == "may have arrived; try no. 2"
 
 
 def test_a_page_of_the_queue_costs_the_same_however_many_rows(

@@ -71,6 +71,8 @@ def list_emails(
 
 def _next_step(email: EmailShape) -> str:
     """What happens next and when, or what happened."""
+    if email.in_hand_until:
+        return _in_hand(email.in_hand_until)
     if email.held_because:
         return _held(email)
     if email.state == "outgoing":
@@ -82,6 +84,13 @@ def _next_step(email: EmailShape) -> str:
     if email.state == "cancelled":
         return CANCELLED.get(email.cancelled_because or "", "not sent")
     return email.failure_text or ""
+
+
+def _in_hand(until: datetime) -> str:
+    """A lease that is over was never given back: whoever had it is gone."""
+    if until > datetime.now(UTC):
+        return f"being sent; if its worker is lost, settled after {until:%Y-%m-%d %H:%M}"
+    return "was being sent by a worker that is gone and may have arrived; settled as soon as an engine runs"
 
 
 def _held(email: EmailShape) -> str:

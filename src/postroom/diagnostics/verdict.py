@@ -34,6 +34,8 @@ class Verdict:
 def explain_email(email: Email, last: Attempt | None) -> Explanation:
     """Why an email failed, waits or was cancelled; `last` is its last attempt, None if none was made."""
     kind = email.failure_kind or email.cancelled_because
+    if last is not None and not kind and last.outcome == Attempt.Outcome.UNCERTAIN:
+        kind = FailureKind.UNCERTAIN
     if last is not None and kind == FailureKind.EXPIRED and last.outcome == Attempt.Outcome.UNREACHABLE:
         kind = "unreached_too_long"
     if last is None or email.failure_kind == FailureKind.BOUNCED:
@@ -103,7 +105,7 @@ def _failed(email: Email, last: Attempt | None) -> Verdict:
 def _waiting(email: Email, last: Attempt | None, now: datetime) -> Verdict:
     lane = email.lane
     if email.lease:
-        return Verdict(_("It is being sent at this moment."), str(NOBODY))
+        return _in_hand(email, now)
     if lane.is_paused:
         return Verdict(_("It waits, because its lane is paused."), str(OPERATOR))
     if lane.held_because == "no_server" or (lane.held_until is not None and lane.held_until > now):
@@ -123,6 +125,18 @@ def _waiting(email: Email, last: Attempt | None, now: datetime) -> Verdict:
         words = _("It is scheduled for %(time)s.")
         return Verdict(words % {"time": _when(email.due_at)}, str(NOBODY), _("Send Now"))
     return Verdict(_("It waits for its turn to be sent."), str(NOBODY), _("Send Now"))
+
+
+def _in_hand(email: Email, now: datetime) -> Verdict:
+    """A lease that is over was never given back: whoever had it is gone."""
+    if email.leased_until is None or email.leased_until <= now:
+        words = _(
+            "It was being sent by a worker that is gone, so it may have arrived. What became of it is settled "
+            "within a minute once an engine runs."
+        )
+        return Verdict(words, str(NOBODY))
+    words = _("It is being sent at this moment. If its worker is lost, it is settled after %(time)s.")
+    return Verdict(words % {"time": _when(email.leased_until)}, str(NOBODY))
 
 
 def _wait_of(email: Email, now: datetime) -> Wait | None:

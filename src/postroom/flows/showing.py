@@ -178,6 +178,7 @@ def _shape_of_email(email: Email, when: Expected | None) -> EmailShape:
         expected_at=when.at if when else None,
         waits_for=wait.key if wait else None,
         waits_reason=in_short(wait) if wait else None,
+        in_hand_until=email.leased_until if is_waiting and email.lease else None,
         attempt_count=email.attempt_count,
         sent_at=email.sent_at,
         bounced_at=email.bounced_at,

@@ -45,16 +45,28 @@ def next_step(email: Email, now: datetime, when: Expected | None = None) -> Next
 
 
 def _of_outgoing(email: Email, label: str, now: datetime, when: Expected | None) -> NextStep:
-    if email.lease and email.leased_until and email.leased_until > now:
-        return NextStep("outgoing", label, _("being sent"), None, False)
+    if email.lease:
+        return _in_hand(email, label, now)
     if hold := _hold(email.lane, now, when):
         return NextStep("held", label, *hold, False)
     if wait := _wait_of(email, now, when):
         return _gated(wait, label, now)
     if email.attempt_count:
-        return NextStep("delayed", label, _next_try(email.attempt_count + 1), email.due_at, False)
+        words = _next_try(email.attempt_count + 1)
+        if email.uncertain_count:
+            # Translators: %(next)s is such as "try no. 2".
+            words = _("may have arrived; %(next)s") % {"next": words}
+        return NextStep("delayed", label, words, email.due_at, False)
     words = _("leaves at once") if email.due_at <= now else _("scheduled for")
     return NextStep("outgoing", label, words, email.due_at if email.due_at > now else None, False)
+
+
+def _in_hand(email: Email, label: str, now: datetime) -> NextStep:
+    """A lease that is over was never given back: whoever had it is gone."""
+    if email.leased_until is not None and email.leased_until > now:
+        return NextStep("outgoing", label, _("being sent"), None, False)
+    words = _("was being sent when its worker was lost; may have arrived, and is settled soon")
+    return NextStep("delayed", label, words, None, False)
 
 
 def _wait_of(email: Email, now: datetime, when: Expected | None) -> Wait | None:
