@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.db.models.functions import Now
 
-from postroom.workspaces import installation
-from postroom.workspaces.models import Installation
+from postroom.workspaces import installation, stations
+from postroom.workspaces.models import Installation, Station
 from tests.people import Cast, cast
 
 pytestmark = pytest.mark.django_db
@@ -54,6 +56,58 @@ def test_a_copy_stays_one_at_every_start_until_an_operator_says_otherwise(
     assert installation.recognise().capturing_since == since is not None
     installation.stop_capture()
     assert installation.recognise().capturing_since is None
+
+
+@pytest.fixture
+def elsewhere(first_start: Path, settings: Any) -> Any:
+    """The settings of a process on the same database from another folder, while the original runs."""
+    if connection.vendor == "sqlite":
+        pytest.skip("on SQLite the lock of the data folder keeps a second one away")
+    stations.come(Station.Role.UP, instance=installation.instance())
+    settings.POSTROOM_INSTANCE_ID = "elsewhere"
+    yield settings
+    stations._here = ""
+
+
+def test_a_second_machine_beside_one_that_runs_is_refused_and_captures_nothing(elsewhere: Any) -> None:
+    before = Installation.objects.values().get()
+    with pytest.raises(installation.AnotherRuns, match=f"POSTROOM_INSTANCE_ID={before['instance']}"):
+        installation.recognise()
+    assert Installation.objects.values().get() == before
+
+
+def test_the_name_that_the_refusal_says_makes_it_a_part_of_the_other(elsewhere: Any) -> None:
+    elsewhere.POSTROOM_INSTANCE_ID = Installation.objects.get().instance
+    assert installation.recognise().capturing_since is None
+
+
+def test_a_copy_of_a_database_names_nobody_who_lives_and_captures(elsewhere: Any) -> None:
+    Station.objects.update(seen_at=Now() - stations.GONE_AFTER)
+    assert installation.recognise().capture_reason == "copy"
+
+
+def test_the_parts_of_a_copy_do_not_refuse_each_other(elsewhere: Any) -> None:
+    Station.objects.all().delete()
+    installation.recognise()
+    stations.come(Station.Role.WEB, instance="elsewhere")
+    assert installation.recognise().capture_reason == "copy"
+
+
+def test_the_original_starts_whoever_runs_beside_it(elsewhere: Any) -> None:
+    stations.come(Station.Role.WEB, instance="elsewhere")
+    elsewhere.POSTROOM_INSTANCE_ID = ""
+    assert installation.recognise().capturing_since is None
+
+
+def test_a_copied_file_captures_although_it_names_who_ran_on_the_original(
+    first_start: Path, settings: Any
+) -> None:
+    if connection.vendor == "postgresql":
+        pytest.skip("of SQLite's files only")
+    stations.come(Station.Role.UP, instance=installation.instance())
+    settings.POSTROOM_INSTANCE_ID = "elsewhere"
+    assert installation.recognise().capture_reason == "copy"
+    stations._here = ""
 
 
 def test_a_named_installation_may_move(data_folder: Path, settings: Any, tmp_path_factory: Any) -> None:

@@ -35,6 +35,7 @@ _SAID_AS_THEY_ARE = {
     "postroom_server.config.ConfigError": WRONG_USE,
     "postroom.workspaces.refusals.RequestRefused": 1,
     "postroom.workspaces.installation.KeysDoNotFit": 1,
+    "postroom.workspaces.installation.AnotherRuns": 1,
     "postroom.engine.bells.EngineTaken": 1,
     "postroom_server.store.refusals.StoreRefused": 1,
     "postroom.wire.address.AddressError": WRONG_USE,
@@ -52,10 +53,15 @@ def sentence_for(error: BaseException) -> Refusal | None:
     return _of_database(error) or _of_files(error)
 
 
+_MOVED = "no such function: This installation was moved to "  # a trigger of `migrate-store` says it
+
+
 def _of_database(error: BaseException) -> Refusal | None:
     if type(error).__module__ != "django.db.utils":
         return None
     reason = " ".join(str(error).split())
+    if reason.startswith(_MOVED):
+        return Refusal(reason.removeprefix("no such function: "))
     if "no such table" in reason or "does not exist" in reason:
         return Refusal(f"The database is not set up ({reason}). Start `postroom up` once, then try again.")
     if "readonly database" in reason or "unable to open database file" in reason:

@@ -48,9 +48,9 @@ class Beats:
         """The first beat: be a station. Raises DatabaseError."""
         from postroom.diagnostics import mail_log
         from postroom.diagnostics.log_lines import Own
-        from postroom.workspaces import stations
+        from postroom.workspaces import installation, stations
 
-        self.name = stations.come(self.role, self.name).name
+        self.name = stations.come(self.role, self.name, installation.instance()).name
         mail_log.said_now("station_started", ("station", Own(self.name)), ("role", Own(self.role)))
         self.beat()
 
@@ -79,7 +79,7 @@ class Beats:
         key_ring.look_again()
         close_old_connections()  # a connection that the database has dropped is replaced
         if not stations.beat(self.name):
-            stations.come(self.role, self.name)
+            stations.come(self.role, self.name, installation.instance())
         meters.flush()
         if self.engine is not None:
             installation.heartbeat()

@@ -126,6 +126,7 @@ class Migration(migrations.Migration):
                 ),
                 ("host", models.CharField(max_length=120)),
                 ("pid", models.PositiveIntegerField()),
+                ("instance", models.CharField(blank=True, default="", max_length=64)),
                 ("version", models.CharField(blank=True, default="", max_length=40)),
                 ("is_draining", models.BooleanField(default=False)),
                 ("started_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
@@ -235,6 +236,12 @@ class Migration(migrations.Migration):
                 name="action_leased",
             ),
         ),
+        migrations.AddIndex(
+            model_name="scheduledaction",
+            index=models.Index(
+                condition=models.Q(("is_unfinished", True)), fields=["last_run_at"], name="action_goes_on"
+            ),
+        ),
         migrations.AddConstraint(
             model_name="scheduledaction",
             constraint=models.UniqueConstraint(fields=("workspace", "key"), name="action_once"),
@@ -242,12 +249,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="trigger",
             index=models.Index(fields=["at"], name="trigger_due"),
-        ),
-        migrations.AddConstraint(
-            model_name="trigger",
-            constraint=models.UniqueConstraint(
-                fields=("action", "at", "is_by_hand"), name="trigger_once_a_minute"
-            ),
         ),
         migrations.RunPython(let_bulk_mail_wait_from_now_on, migrations.RunPython.noop),
     ]

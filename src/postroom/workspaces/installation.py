@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shlex
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +17,7 @@ from django.db.models import Q, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
-from postroom.workspaces import capture_rules
+from postroom.workspaces import capture_rules, stations
 from postroom.workspaces.capture_rules import ALL, NO_CAPTURE, Capture
 from postroom.workspaces.models import Installation, Workspace
 
@@ -28,12 +29,17 @@ class KeysDoNotFit(Exception):
     """The secret keys are not those of this database. The message names the remedy."""
 
 
+class AnotherRuns(Exception):
+    """Another instance runs on this very database: this is no copy of it. The message names the remedy."""
+
+
 def recognise() -> Installation:
     """Make or check the row that names this installation; called at every start, before anything is sent.
 
     Another instance than the one that wrote the row is a copy or a restore: everything is captured, whatever
-    the original did, until an operator of the copy says otherwise. Raises KeysDoNotFit, before anything was
-    changed, if none of our keys is the one that the database was used with.
+    the original did, until an operator of the copy says otherwise. Raises KeysDoNotFit if none of our keys
+    is the one that the database was used with, and AnotherRuns while another instance runs on it (then
+    capturing would capture that one); in both cases before anything was changed.
     """
     fingerprint = instance()
     with transaction.atomic():
@@ -42,6 +48,8 @@ def recognise() -> Installation:
         )
         row = Installation.objects.select_for_update().get(pk=1)
         _refuse_foreign_keys(row)
+        if row.instance != fingerprint:
+            _refuse_beside_another(fingerprint)
         row.key_check = settings.POSTROOM_KEY_CHECKS[0]
         if row.instance != fingerprint and row.capture_reason != COPY:
             row.capturing_since, row.capture_reason, row.capture_mode = timezone.now(), COPY, ALL
@@ -55,6 +63,19 @@ def _refuse_foreign_keys(row: Installation) -> None:
             "The secret key is not the one this database was used with: every signed address and every login "
             "would be worthless. Put the secret.key that belongs to it back into the data folder, "
             "or give it as POSTROOM_SECRET_KEY or POSTROOM_SECRET_KEY_FILE (after a rotation, both lines)."
+        )
+
+
+def _refuse_beside_another(fingerprint: str) -> None:
+    """On SQLite nobody else can run on the file; whom a copied file names ran on the original."""
+    other = stations.another_instance(fingerprint) if connection.vendor == "postgresql" else ""
+    if other:
+        raise AnotherRuns(
+            "Another Postroom runs on this database, on another machine or another data folder. Nothing was "
+            "changed. If this is a copy, give it a database of its own with DATABASE_URL; if the database was "
+            "copied just now, or the other Postroom ended just now, start again in "
+            f"{stations.GONE_AFTER.seconds} seconds. If this is to be a part of the other one, start it with "
+            f"its name: POSTROOM_INSTANCE_ID={shlex.quote(other)}."
         )
 
 

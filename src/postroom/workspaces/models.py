@@ -71,12 +71,16 @@ class Station(models.Model):
 
     classified = Classified(
         kept=Kept.INSTALLATION,
-        plain=("id", "name", "role", "host", "pid", "version", "is_draining", "started_at", "seen_at"),
+        plain=(
+            *("id", "name", "role", "host", "pid", "instance", "version"),
+            *("is_draining", "started_at", "seen_at"),
+        ),
     )
     name = models.CharField(max_length=32, unique=True)
     role = models.CharField(max_length=6, choices=Role.choices)
     host = models.CharField(max_length=120)
     pid = models.PositiveIntegerField()
+    instance = models.CharField(max_length=64, blank=True, default="")
     version = models.CharField(max_length=40, blank=True, default="")
     is_draining = models.BooleanField(default=False)
     started_at = models.DateTimeField(db_default=Now())

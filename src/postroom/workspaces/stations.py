@@ -5,12 +5,15 @@ All times are the database's, so that machines need not agree on theirs.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import uuid
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -27,21 +30,24 @@ _here = ""
 _place = (0, 1)
 
 
-def come(role: str, name: str = "") -> Station:
+def come(role: str, name: str = "", instance: str = "") -> Station:
     """Note that this process does its part from now on; `name` is kept by one whose row was forgotten.
 
-    Rows of processes of this machine that are gone, and of any that were not seen for a day, are forgotten.
+    `instance` is what the process takes itself for (`installation.instance`).
+    Rows of processes that are gone are forgotten: those of this system at once, those of another with our
+    host name after 35 seconds, and any that were not seen for a day.
     """
     global _here
     host, pid = socket.gethostname()[:120], os.getpid()
     with transaction.atomic():
         _forget_gone(host, role, name)
         station, _ = Station.objects.update_or_create(
-            name=name or uuid.uuid4().hex,
+            name=name or f"{_system()}{uuid.uuid4().hex}"[:32],
             defaults={
                 "role": role,
                 "host": host,
                 "pid": pid,
+                "instance": instance,
                 "version": version("postroom")[:40],
                 "is_draining": role in DRAINING,
                 "seen_at": Now(),
@@ -52,14 +58,31 @@ def come(role: str, name: str = "") -> Station:
 
 
 def _forget_gone(host: str, role: str, name: str) -> None:
-    """A container that starts anew has the host and often the number (pid) of the one before it.
+    """Only of processes whose numbers (pid) mean the same as ours do we see whether they are there.
 
-    One that is forgotten by mistake, because another machine bears its host name, comes back soon.
+    Containers may share a host name, each with numbers of its own: their rows go when they are not seen.
     """
     Station.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
     rows = Station.objects.filter(host=host, role=role).exclude(name=name)
-    gone = [pk for pk, pid in rows.values_list("pk", "pid") if pid == os.getpid() or not _is_alive(pid)]
-    Station.objects.filter(pk__in=gone).delete()
+    rows.filter(seen_at__lt=Now() - GONE_AFTER).delete()
+    if _system():
+        beside = rows.filter(name__startswith=_system()).values_list("pk", "pid")
+        gone = [pk for pk, pid in beside if pid == os.getpid() or not _is_alive(pid)]
+        Station.objects.filter(pk__in=gone).delete()
+
+
+@cache
+def _system() -> str:
+    """What the names of all stations begin with that run under this kernel and see the same processes.
+
+    Empty where the kernel does not tell.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
+        told = f"{boot}{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 def _is_alive(pid: int) -> bool:
@@ -91,6 +114,12 @@ def present(roles: Iterable[str] = Station.Role.values) -> list[Station]:
 
 def _present() -> QuerySet[Station]:
     return Station.objects.filter(seen_at__gt=Now() - GONE_AFTER).order_by("pk")
+
+
+def another_instance(instance: str) -> str:
+    """What a process that runs takes itself for, if that is another instance than this one; else empty."""
+    others = _present().exclude(instance__in=("", instance))
+    return others.values_list("instance", flat=True).first() or ""
 
 
 def is_any_draining() -> bool:
