@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sqlite3
 from pathlib import Path
 
 from postroom_server.config import Config, FolderUnusable
@@ -22,6 +23,8 @@ _DATABASE = ("postroom.sqlite3", "postroom.sqlite3-wal", "postroom.sqlite3-shm")
 RESTORING = ".restoring"
 #: Beside a SQLite file: what was in it lives on elsewhere (the file says where).
 MOVED = "-moved"
+#: How the triggers of a moved SQLite file begin: whoever had it open before the move writes no more either.
+SHUT = "postroom_moved_"
 _FOR_OTHERS = 0o077
 _REMEDY = "or name another folder with POSTROOM_DATA"
 
@@ -76,6 +79,21 @@ def _refuse_if_moved(config: Config) -> None:
             f"{mark.read_text('utf-8').strip()} Set DATABASE_URL to it. To go back to what was here at that "
             f"moment, remove {mark}; never run both."
         )
+    if database is not None and database.exists():
+        with contextlib.suppress(sqlite3.Error):  # a file that is none says so where it is used
+            _open_again(database)
+
+
+def _open_again(database: Path) -> None:
+    """Without its mark a moved SQLite file takes writes again: its mark is there before its triggers are."""
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as lite:
+        query = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        shut = [name for (name,) in lite.execute(query) if name.startswith(SHUT)]
+        if shut:
+            lite.execute("BEGIN IMMEDIATE")
+            for name in shut:
+                lite.execute(f'DROP TRIGGER IF EXISTS "{name}"')
+            lite.execute("COMMIT")
 
 
 def is_untouched(config: Config) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from sqlite3 import OperationalError
 
 import pytest
 
@@ -76,8 +77,11 @@ def test_killed_while_it_sends_and_moved_an_installation_goes_on_where_it_was(
         until(lambda: tables_of(again).waiting() == 0, 90, "all of it has left")
         judge(tables_of(again), copies_at(target), 300)
 
+    with pytest.raises(OperationalError, match=r"was moved to postgresql://.* Set DATABASE_URL to it"):
+        tables_of(machine).rows("UPDATE postroom_workspace SET name = 'Late'")
     (machine.folder / "postroom.sqlite3-moved").unlink()
     assert postroom(machine, "queue", "list", "--json").code == 0, "there is a way back"
+    tables_of(machine).rows("UPDATE postroom_workspace SET name = 'Late'")
 
 
 def test_what_is_not_empty_or_has_other_keys_is_left_alone(

@@ -222,13 +222,14 @@ def _whole(move: _Move, source: Database, target: Database, progress: Progress) 
     count, missing = _copy_files(move, source, progress)
     was = moving.source_instance(move.database)
     is_capturing = moving.settle_identity(target, was=was, is_same_folder=move.storage is None)
-    mark = moving.mark_moved(move.database, move.target)  # before the commit: never may both start
+    shape = _shape(move, source, copied, files=(count, missing), is_capturing=is_capturing)
+    mark = moving.mark_moved(source, move.database, move.target)  # before the commit: never may both start
     try:
         target.commit()
     except BaseException:
-        mark.unlink()
+        mark.unlink()  # the next command here takes the triggers away
         raise
-    return _shape(move, source, copied, files=(count, missing), is_capturing=is_capturing)
+    return shape
 
 
 def _one(move: _Move, source: Database, target: Database, progress: Progress) -> MovedShape:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from postroom.workspaces import installation
-from postroom_server.folder import MOVED
+from postroom_server.folder import MOVED, SHUT
 from postroom_server.store import files, loading, named, rows, tables
 from postroom_server.store.backing_up import INSTALLATION
 from postroom_server.store.databases import Database
@@ -87,14 +87,36 @@ def settle_identity(target: Database, *, was: str, is_same_folder: bool) -> bool
     return is_copy or not (is_same_folder or was == installation.instance())
 
 
-def mark_moved(database: Path, where: str) -> Path:
-    """Leave word beside a SQLite file that what was in it lives on elsewhere: nothing starts on it."""
+def mark_moved(source: Database, database: Path, where: str) -> Path:
+    """Leave word beside a SQLite file that what was in it lives on elsewhere: nothing starts on it.
+
+    Who has it open already, and waits for its turn to write, is told the same by the database.
+    """
     mark = Path(f"{database}{MOVED}")
+    sentence = f"This installation was moved to {where} at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
     with mark.open("x", encoding="utf-8") as file:
-        file.write(f"This installation was moved to {where} at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.\n")
+        file.write(f"{sentence}\n")
         file.flush()
         os.fsync(file.fileno())
+    try:
+        _shut(source, f"{sentence} Set DATABASE_URL to it; nothing was written here.")
+    except BaseException:
+        mark.unlink()
+        raise
     return mark
+
+
+def _shut(source: Database, sentence: str) -> None:
+    """Refuse every write. RAISE would be an IntegrityError, which callers take for a row that is there."""
+    named = sentence.replace('"', "")
+    here = set(source.table_names())
+    for name in (*tables.by_name(tables.tables()), *tables.fleeting_names()):
+        for verb in ("INSERT", "UPDATE", "DELETE") if name in here else ():
+            source.say(
+                f'CREATE TRIGGER "{SHUT}{name}_{verb.lower()}" BEFORE {verb} ON "{name}" '
+                f'BEGIN SELECT "{named}"(); END'  # no such function: this is what the error says
+            )
+    source.commit()
 
 
 def copy_files(
