@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import email
 import email.policy
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from postroom.conversations.models import Message
 from postroom.diagnostics.models import Event
@@ -17,6 +19,7 @@ from postroom.outgoing.models import Email, MailServer, Rendition
 from postroom.outgoing.relays import lane_of, shared_server
 from postroom.workspaces.models import MailDomain
 from postroom.workspaces.refusals import AcrossTheWall, RequestRefused
+from tests.flows.test_vacuuming import vacuum
 from tests.people import Cast, cast
 
 pytestmark = pytest.mark.django_db
@@ -287,3 +290,14 @@ def test_every_workspace_and_server_has_lanes_of_its_own(people: Cast) -> None:
     }
     assert len(lanes) == 4
     assert lane_of(people.workspace, "bulk").server == shared_server()
+
+
+def test_the_server_that_was_named_is_not_forgotten_by_auto_vacuum(people: Cast) -> None:
+    server(people, "demo.example", priority=1)
+    other = server(people, "demo.example", name="Named", priority=9)
+    message = say(people, server=other)
+    ids = failed(message)
+    Event.objects.update(at=timezone.now() - timedelta(days=400))
+    vacuum(people.workspace)
+    assert retrying.retry(ids, people.ana) == 1
+    assert written(message)[0] == "Named"

@@ -15,13 +15,15 @@ from django.utils import timezone
 from postroom.conversations.models import Message, Notification, ScheduledMessage
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.models import Event
-from postroom.flows import acting, rounds, vacuuming
+from postroom.flows import acting, retrying, rounds, vacuuming
 from postroom.incoming.models import ReceivedEmail
+from postroom.outgoing.bounced import bounce
 from postroom.outgoing.models import Attempt, Email, Rendition, State, Tally
 from postroom.schedule.models import ScheduledAction, Trigger
 from postroom.schedule.work import Run
 from postroom.workspaces import parameters
 from postroom.workspaces.models import ApiKey, IdempotentRequest, Workspace
+from postroom.workspaces.refusals import RequestRefused
 from tests.outgoing.queued import queue
 from tests.people import Cast, cast
 
@@ -103,6 +105,47 @@ def test_what_was_written_long_before_it_left_keeps_its_text_for_as_long_as_othe
     assert octets(email)
     vacuum(people.workspace, days_later=12)
     assert not octets(email)
+
+
+def test_what_waited_long_before_it_left_keeps_its_text_and_leaves_again_after_a_bounce(people: Cast) -> None:
+    email = sent(people.workspace, days=15, sent_at=ago(1 / 24))
+    assert vacuum(people.workspace)[vacuuming.TEXTS] == 0
+    fail(email)
+    assert retrying.retry([email.pk], people.ana) == 1
+    assert octets(email)
+
+
+def test_one_that_left_late_keeps_the_text_for_all(people: Cast) -> None:
+    one, other = queue(people.workspace, ["ben@example.org", "eva@example.org"], state=State.SENT)
+    Email.objects.filter(pk=one.pk).update(sent_at=ago(99))
+    Email.objects.filter(pk=other.pk).update(sent_at=ago(2))
+    Tally.objects.update(outgoing_count=0, sent_count=2)
+    Rendition.objects.update(created_at=ago(100))
+    vacuum(people.workspace)
+    assert octets(one)
+    vacuum(people.workspace, days_later=13)
+    assert not octets(one)
+
+
+def test_retry_refuses_a_text_that_is_gone_with_what_to_do(people: Cast) -> None:
+    gone, there = (sent(people.workspace, name, days=15) for name in ("ben@example.org", "eva@example.org"))
+    vacuum(people.workspace)
+    Rendition.objects.filter(emails=there).update(octets=b"Subject: Lamps")
+    fail(gone)
+    fail(there)
+    with pytest.raises(RequestRefused, match="Write the message again"):
+        retrying.retry([gone.pk], people.ana)
+    with pytest.raises(RequestRefused, match="no longer stored"):
+        retrying.send_and_close(gone.message, people.ana, again={gone.pk: ""})
+    done = retrying.retry_what_can([gone.pk, there.pk], people.ana)
+    assert (done.count, list(done.left)) == (1, [gone.pk])
+    assert Email.objects.get(pk=gone.pk).state == State.FAILED
+
+
+def fail(email: Email) -> None:
+    """A bounce of what was Sent."""
+    with transaction.atomic():
+        bounce(Email.objects.get(pk=email.pk), attempt=None, recipient="", text="550 full", is_hard=True)
 
 
 def test_the_days_are_a_parameter_of_the_workspace(people: Cast) -> None:
@@ -220,6 +263,28 @@ def test_events_of_a_message_that_is_not_settled_stay(people: Cast, state: State
     event(sent(people.workspace, days=400, state=state), EventKind.ROUTE, 400)
     assert vacuum(people.workspace)[vacuuming.EVENTS] == 0
     assert Event.objects.filter(kind=EventKind.ROUTE).exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_kept"),
+    [
+        ({"state": State.CANCELLED}, True),
+        ({"state": State.FAILED, "ignored_at": NOW}, True),
+        ({"state": State.SENT}, False),
+    ],
+)
+def test_that_a_server_was_named_is_known_as_long_as_something_can_be_sent_again(
+    people: Cast, fields: dict[str, Any], is_kept: bool
+) -> None:
+    email = sent(people.workspace, days=400, **fields)
+    named = event(email, EventKind.ROUTE, 400)
+    Event.objects.filter(pk=named.pk).update(detail={"rule": "fixed"})
+    vacuum(people.workspace)
+    assert Event.objects.filter(pk=named.pk).exists() is is_kept
+    plain = sent(people.workspace, "eva@example.org", days=400, **fields)
+    chosen = event(plain, EventKind.ROUTE, 400)
+    vacuum(people.workspace, days_later=8)
+    assert not Event.objects.filter(pk=chosen.pk).exists()
 
 
 def test_what_was_read_half_a_year_ago_goes_and_what_is_unread_stays(people: Cast) -> None:

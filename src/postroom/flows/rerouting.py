@@ -36,8 +36,10 @@ def reroute(group: EmailQuerySet) -> None:
     """Move a locked group to the lanes of the servers that would be chosen now.
 
     The octets stay as they were written: where another From or return path would result, the Emails keep
-    their server. Raises RequestRefused if that one is archived; nothing of the group was moved then.
+    their server. Raises RequestRefused if that one is archived, or if the text of one is no longer stored;
+    nothing of the group was moved then.
     """
+    _refuse_empty(group)
     moves = list(_moves(group))
     for alike, server in moves:
         lane = relays.lane_of(
@@ -53,21 +55,41 @@ def reroute(group: EmailQuerySet) -> None:
 
 
 def refuse_stranded(emails: EmailQuerySet) -> None:
-    """Raise RequestRefused if one of them could only leave over a server that is archived."""
+    """Raise RequestRefused if one of them has no text any more, or only an archived server to leave over."""
+    _refuse_empty(emails)
     for _move in _moves(emails.filter(lane__server__is_active=False)):
         continue
 
 
 def stranded(group: EmailQuerySet) -> dict[int, str]:
-    """Which of a group could only leave over a server that is archived, by id, with what to do about it."""
-    found: dict[int, str] = {}
+    """Which of a group cannot leave, by id, with what to do about it.
+
+    Their text is no longer stored, or they could only leave over a server that is archived.
+    """
+    found = dict.fromkeys(_without_text(group).values_list("pk", flat=True), _no_text())
     for alike in _alike(group.filter(lane__server__is_active=False)):
         same = group.filter(message=alike.message, rendition=alike.rendition, lane=alike.lane)
         try:
             list(_moves(same))
         except RequestRefused as refusal:
-            found |= dict.fromkeys(same.values_list("pk", flat=True), str(refusal))
+            found = dict.fromkeys(same.values_list("pk", flat=True), str(refusal)) | found
     return found
+
+
+def _refuse_empty(emails: EmailQuerySet) -> None:
+    if _without_text(emails).exists():
+        raise RequestRefused(_no_text())
+
+
+def _without_text(emails: EmailQuerySet) -> EmailQuerySet:
+    """Those whose text Auto-Vacuum has emptied: a bounce came long after everything was Sent."""
+    return emails.filter(rendition__octets=b"")
+
+
+def _no_text() -> str:
+    return _(
+        "The text of this mail is no longer stored, because it was sent long ago. Write the message again."
+    )
 
 
 def _moves(emails: EmailQuerySet) -> Iterator[tuple[_Alike, MailServer]]:

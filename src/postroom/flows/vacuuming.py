@@ -9,8 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
-from django.utils.translation import gettext_noop
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from postroom.conversations.models import Notification
 from postroom.conversations.models.messages import READ_KEPT
@@ -20,6 +19,7 @@ from postroom.flows import scheduling, sweeping
 from postroom.flows.rounds import STEP, Rounds
 from postroom.incoming.log import NOT_TAKEN, REFUSALS_KEPT
 from postroom.incoming.models import ReceivedEmail
+from postroom.outgoing.choosing import Rule
 from postroom.outgoing.models import Attempt, Email, Rendition, State, Tally
 from postroom.schedule.models import Trigger
 from postroom.schedule.work import Run
@@ -30,12 +30,12 @@ log = logging.getLogger("postroom.vacuuming")
 REQUESTS_KEPT = timedelta(hours=24)
 TRIGGERS_KEPT = timedelta(days=7)
 Counts = Mapping[str, int]
-TEXTS, ATTEMPTS = gettext_noop("texts of sent messages removed"), gettext_noop("old attempts removed")
-EVENTS, NOTICES = gettext_noop("old events removed"), gettext_noop("read notifications removed")
-REFUSALS = gettext_noop("old refusals removed from the incoming log")
-REQUESTS = gettext_noop("answers to repeated requests forgotten")
-SCHEDULED = gettext_noop("settled scheduled messages removed")
-TRIGGERS = gettext_noop("stale triggers removed")
+TEXTS, ATTEMPTS = "texts of sent messages removed", "old attempts removed"
+EVENTS, NOTICES = "old events removed", "read notifications removed"
+REFUSALS = "old refusals removed from the incoming log"
+REQUESTS = "answers to repeated requests forgotten"
+SCHEDULED = "settled scheduled messages removed"
+TRIGGERS = "stale triggers removed"
 
 #: What tells how a message went out, and answers no question any more once it is long settled. The others
 #: stay: why somebody was not told, who cancelled, who follows since when, and every decision on settings.
@@ -81,7 +81,7 @@ def vacuum(run: Run) -> Iterator[Counts]:
 
 
 def empty_renditions(run: Run, rounds: Rounds) -> Iterator[Counts]:
-    """Empty the texts of messages that were Sent to everybody, after `mail.vacuum.sent_days`.
+    """Empty the texts of messages that were Sent to everybody, `mail.vacuum.sent_days` after the last of it.
 
     Whatever failed, was cancelled or waits may be sent again, and keeps its octets. The row stays: it says
     From and return path of what was sent.
@@ -91,15 +91,19 @@ def empty_renditions(run: Run, rounds: Rounds) -> Iterator[Counts]:
     columns = ("created_at", "message_id", "message__send_at")
     for group in rounds.old("renditions", rows, columns, lambda row: row[1] < before):
         due = {message_id for _, _, message_id, send_at in group if send_at is None or send_at < before}
-        yield _counted(TEXTS, _empty([row[0] for row in group], due))
+        full = Rendition.objects.filter(pk__in=[row[0] for row in group], message__in=due).exclude(octets=b"")
+        yield _counted(TEXTS, _empty(full, before))
 
 
-def _empty(rendition_ids: list[int], message_ids: set[int]) -> int:
+def _empty(full: QuerySet[Rendition], before: datetime) -> int:
+    """Only what is not empty yet is looked at, and without a lock: a message may have a million Emails."""
+    message_ids = set(full.values_list("message_id", flat=True))
+    sent_since = Email.objects.filter(message=OuterRef("pk"), sent_at__gte=before)
+    tallies = Tally.objects.filter(_ALL_SENT)
+    old = list(tallies.filter(~Exists(sent_since), pk__in=message_ids).values_list("pk", flat=True))
     with transaction.atomic():
-        tallies = Tally.objects.filter(pk__in=message_ids).filter(_ALL_SENT)
-        sent = list(tallies.select_for_update().order_by("pk").values_list("pk", flat=True))
-        full = Rendition.objects.filter(pk__in=rendition_ids, message__in=sent).exclude(octets=b"")
-        return full.update(octets=b"")
+        locked = tallies.filter(pk__in=old).select_for_update().order_by("pk")
+        return full.filter(message__in=list(locked.values_list("pk", flat=True))).update(octets=b"")
 
 
 _ALL_SENT = Q(outgoing_count=0, failed_count=0, ignored_count=0, cancelled_count=0)
@@ -142,18 +146,25 @@ def _thin_out(settled: QuerySet[Email], email_ids: list[int], before: datetime) 
 def remove_events(run: Run, rounds: Rounds) -> Iterator[Counts]:
     """Remove what tells how a message went out, after `mail.vacuum.events_days` and if it is settled.
 
-    What answers a question for good stays with the message: who was not told and why, who cancelled it. What
-    belongs to no message, such as decisions on limits and members, stays with the workspace.
+    What answers a question for good stays with the message: who was not told and why, who cancelled it. That
+    its server was named stays for as long as anything of it may be sent again, by that server. What belongs
+    to no message, such as decisions on limits and members, stays with the workspace.
     """
     before = _before(run, "mail.vacuum.events_days")
     rows = Event.objects.filter(workspace=run.workspace)
-    for group in rounds.old("events", rows, ("at", "message_id", "kind"), lambda row: row[1] < before):
+    columns = ("at", "message_id", "kind", "detail__rule")
+    for group in rounds.old("events", rows, columns, lambda row: row[1] < before):
         passing = {row[0]: row[2] for row in group if row[2] is not None and row[3] in PASSING}
-        waits = Q(outgoing_count__gt=0) | Q(failed_count__gt=0)
-        unsettled = Tally.objects.filter(waits, pk__in=set(passing.values()))
-        kept = set(unsettled.values_list("pk", flat=True)) if passing else set()
+        named = {row[2] for row in group if row[4] == Rule.FIXED}
+        kept = _kept(set(passing.values()), named) if passing else set()
         old = [pk for pk, message_id in passing.items() if message_id not in kept]
         yield _counted(EVENTS, _delete(Event.objects.filter(pk__in=old)))
+
+
+def _kept(message_ids: set[int], named: set[int]) -> set[int]:
+    """The messages of which something waits or is red or, if their server was `named`, may be sent again."""
+    unsettled = Q(outgoing_count__gt=0) | Q(failed_count__gt=0) | (Q(pk__in=named) & ~_ALL_SENT)
+    return set(Tally.objects.filter(unsettled, pk__in=message_ids).values_list("pk", flat=True))
 
 
 def remove_notifications(run: Run, rounds: Rounds) -> Iterator[Counts]:
