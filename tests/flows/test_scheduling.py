@@ -230,6 +230,18 @@ def test_a_worker_that_is_killed_in_the_middle_says_it_neither_twice_nor_never(
     assert (row.state, len(posted())) == ("posted", 1)
 
 
+def test_one_workspace_with_many_delays_nobody_elses_by_more_than_one(people: Cast) -> None:
+    other = cast("other")
+    for number in range(5):
+        waiting(people, text=f"No. {number}")
+    make_due()
+    scheduling.schedule(said(other, text="Mine"), in_hours(1), is_undo_window=True)
+    ScheduledMessage.objects.filter(workspace=other.workspace).update(post_at=timezone.now())
+    scheduling.post_due()
+    order = [message.text.strip() for message in Message.objects.filter(kind="comment").order_by("pk")]
+    assert order == ["No. 0", "Mine", *(f"No. {number}" for number in range(1, 5))]
+
+
 def test_two_workers_post_each_once(people: Cast) -> None:
     for number in range(12):
         waiting(people, text=f"No. {number}")

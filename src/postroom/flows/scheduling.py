@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, connections, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Min, Q, QuerySet
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
 
 from postroom import engine
 from postroom.conversations import sanitise, storage
@@ -37,7 +36,7 @@ TRY_AGAIN = timedelta(minutes=1)
 GIVE_UP_AFTER = timedelta(hours=1)
 SETTLED_KEPT = timedelta(days=14)
 UNDONE_KEPT = timedelta(days=7)
-LATE, STUCK = gettext_noop("messages that were due"), gettext_noop("of them not put together")
+LATE, STUCK = "messages that were due", "of them not put together"
 State = ScheduledMessage.State
 
 
@@ -340,29 +339,51 @@ def _drain() -> datetime | None:
 def post_due() -> list[int]:
     """Post everything that is due, each in a transaction of its own with the change of its state.
 
-    So each is posted exactly once, whoever is killed when and however many workers there are. What is refused
-    has failed, and its writer is told. Returns those that could not even be tried: they wait.
+    So each is posted exactly once, whoever is killed when and however many workers there are. Workspaces take
+    turns: what one has due in hundreds delays nobody else's by more than one. What is refused has failed, and
+    its writer is told. Returns those that could not even be tried: they wait.
     """
     stuck: list[int] = []
-    while not engine.is_stopping() and _post_next(stuck):
+    while _post_one_each(stuck):
         continue
     return stuck
+
+
+def _post_one_each(stuck: list[int]) -> bool:
+    """Post the first of each workspace that has something due; False if there was nothing to take in hand."""
+    taken_count = 0
+    for workspace_id in _workspaces_due(stuck):
+        if not engine.is_stopping():
+            taken_count += _post_next(stuck, _of(workspace_id))
+    return taken_count > 0
+
+
+def _workspaces_due(stuck: list[int]) -> list[int]:
+    """The workspaces in which something is due, the one that has waited longest first."""
+    rows = _due(ScheduledMessage.objects.all(), stuck).order_by().values("workspace_id")
+    return list(rows.annotate(first=Min("post_at")).order_by("first").values_list("workspace_id", flat=True))
 
 
 def post_overdue(run: Run) -> Iterator[Mapping[str, int]]:
     """The work of the scheduled action: a safety net for what missed its own time, of one workspace."""
     stuck: list[int] = []
-    while _post_next(stuck, _with_people().filter(workspace=run.workspace)):
+    while _post_next(stuck, _of(run.workspace.pk)):
         yield {LATE: 1}
     if stuck:
         yield {STUCK: len(stuck)}
 
 
-def _post_next(stuck: list[int], among: ScheduledMessageQuerySet | None = None) -> bool:
+def _of(workspace_id: int) -> ScheduledMessageQuerySet:
+    return _with_people().filter(workspace=workspace_id)
+
+
+def _due(among: ScheduledMessageQuerySet, stuck: list[int]) -> ScheduledMessageQuerySet:
+    return among.waiting().filter(post_at__lte=timezone.now()).exclude(pk__in=stuck)
+
+
+def _post_next(stuck: list[int], among: ScheduledMessageQuerySet) -> bool:
     with transaction.atomic():
-        rows = _with_people() if among is None else among
-        rows = rows.waiting().filter(post_at__lte=timezone.now()).exclude(pk__in=stuck)
-        locked = rows.select_for_update(of=("self",), skip_locked=True)
+        locked = _due(among, stuck).select_for_update(of=("self",), skip_locked=True)
         row = locked.order_by("post_at", "pk").first()
         if row is not None and not _post(row):
             stuck.append(row.pk)
