@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connections, transaction
 
 from postroom.conversations.models import Message
 from postroom.conversations.models.records import Stream
-from postroom.flows import mailing_turns, releasing, retrying
+from postroom.flows import leaving_later, mailing_turns, releasing, retrying
 from postroom.outgoing import claiming, gates
 from postroom.outgoing.dialects import database_time
-from postroom.outgoing.models import Email, Lane, State, Tally
+from postroom.outgoing.models import Email, Lane, MailServer, State, Tally
 from postroom.outgoing.relays import shared_server
 from postroom.outgoing.waits import waits_of
 from postroom.schedule import planning
@@ -208,6 +210,92 @@ def test_by_the_older_way_the_email_queue_manager_gives_the_turns(people: Cast) 
     finish(first)
     mailing_turns.go_on()
     assert triggered(people) == set(), "the next one waits for the run that is due anyway"
+
+
+def test_what_joins_a_campaign_in_another_lane_leaves_in_its_turn_and_blocks_nobody(people: Cast) -> None:
+    first, second = mailing(people, "Spring", age_days=1), mailing(people, "Summer")
+    run(people)
+    server = MailServer.objects.create(workspace=people.workspace, name="Other", host="other.example")
+    late = Lane.objects.create(
+        workspace=people.workspace,
+        stream=Stream.BULK,
+        server=server,
+        message=first,
+        released_until=gates.shut_at(),
+    )
+    email = Email.objects.filter(message=first).first()
+    assert email is not None
+    Email.objects.filter(pk=email.pk).update(lane=late)
+    mailing_turns.go_on()
+    assert triggered(people) == {"mailing_queue"}
+    assert run(people) == {}
+    assert [taken.email_id for taken in claiming.claim(server.pk, "theirs").emails] == [email.pk]
+    finish(first)
+    run(people)
+    assert leaving() == {"summer"}
+    assert Lane.objects.get(message=second).released_until == gates.FOR_GOOD
+
+
+def test_a_campaign_that_is_moved_finds_its_own_action_then(people: Cast) -> None:
+    message = mailing(people, "Spring")
+    at = (database_time() + timedelta(hours=3)).replace(second=0, microsecond=0)
+    leaving_later.move_emails(message, at, people.olga)
+    assert list(Trigger.objects.values_list("action__key", "at")) == [("mailing_queue", at)]
+
+
+def test_a_campaign_that_is_moved_to_now_waits_for_its_turn_and_asks_for_it(people: Cast) -> None:
+    message = mailing(people, "Spring")
+    leaving_later.move_emails(message, None, people.olga)
+    assert (leaving(), triggered(people)) == (set(), {"mailing_queue"})
+    run(people)
+    assert leaving() == {"spring"}
+
+
+def test_a_campaign_that_becomes_due_after_the_one_before_it_finds_a_run_then(people: Cast) -> None:
+    first, second = mailing(people, "Spring", age_days=1), mailing(people, "Summer")
+    due_at = database_time().replace(second=0, microsecond=0) + timedelta(hours=1)
+    Email.objects.filter(message=second).update(due_at=due_at)
+    run(people)
+    finish(first)
+    assert run(people) == {mailing_turns.FINISHED: 1}
+    assert list(Trigger.objects.values_list("action__key", "at")) == [("mailing_queue", due_at)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_retry_while_its_turn_ends_lets_no_two_campaigns_leave_at_once(people: Cast) -> None:
+    first, _ = mailing(people, "Spring", age_days=1), mailing(people, "Summer")
+    run(people)
+    finish(first)
+    email = Email.objects.filter(message=first).first()
+    assert email is not None
+    Email.objects.filter(pk=email.pk).update(state=State.FAILED)
+    Tally.objects.filter(message=first).update(sent_count=1, failed_count=1)
+    is_inside, may_end = threading.Event(), threading.Event()
+
+    def retry() -> None:
+        with transaction.atomic():
+            retrying.retry([email.pk], people.olga)
+            is_inside.set()
+            may_end.wait(10)
+
+    one = threading.Thread(target=_alone, args=(retry,))
+    other = threading.Thread(target=_alone, args=(lambda: run(people),))
+    one.start()
+    assert is_inside.wait(10)
+    other.start()
+    other.join(0.5)
+    may_end.set()
+    one.join()
+    other.join()
+    assert len(leaving()) == 1
+
+
+def _alone(act: Callable[[], object]) -> None:
+    """In a thread, whose connection is closed again."""
+    try:
+        act()
+    finally:
+        connections.close_all()
 
 
 def triggered(people: Cast) -> set[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from django.db import transaction
-from django.utils.translation import gettext_noop
 
 from postroom import engine
 from postroom.outgoing import turns
@@ -17,8 +16,8 @@ from postroom.schedule.triggers import trigger
 from postroom.schedule.work import Run
 from postroom.workspaces.models import Workspace
 
-FINISHED, STARTED = gettext_noop("finished campaigns"), gettext_noop("started campaigns")
-LEFT = gettext_noop("campaigns left to Mail: Email Queue Manager")
+FINISHED, STARTED = "finished campaigns", "started campaigns"
+LEFT = "campaigns left to Mail: Email Queue Manager"
 
 
 def take_turns(run: Run) -> Iterator[Mapping[str, int]]:
@@ -35,15 +34,20 @@ def take_turns(run: Run) -> Iterator[Mapping[str, int]]:
 
 
 def pass_turn(workspace_id: int) -> Iterator[Mapping[str, int]]:
-    """End the turns that are over and begin the next, unless one is not over."""
+    """End the turns that are over and begin the next, unless one is not over.
+
+    One that has its turn gets it in lanes that came later, too. Where nothing is due yet, the workspace's
+    action runs again when the first is.
+    """
     with transaction.atomic():
         _lock(workspace_id)
-        now = database_time()
-        ended_count = turns.end_finished(workspace_id, now)
-        head = turns.head_of(workspace_id, now)
-        begun = turns.begin(head.message_id) if head is not None and not head.has_begun else []
-        wake(begun)
-    done = {FINISHED: ended_count, STARTED: int(bool(begun))}
+        ended_count = turns.end_finished(workspace_id)
+        head = turns.head_of(workspace_id, database_time())
+        if head is not None:
+            wake(turns.begin(head.message_id))
+        elif (next_at := turns.next_due_at(workspace_id)) is not None:
+            trigger(workspace_id, turns.action_key(workspace_id), next_at)
+    done = {FINISHED: ended_count, STARTED: int(head is not None and not head.has_begun)}
     yield {what: count for what, count in done.items() if count}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from django.db import transaction
-from django.utils.translation import gettext_noop
 
 from postroom.conversations.models import Message
 from postroom.conversations.models.records import Stream
@@ -18,7 +17,7 @@ from postroom.schedule.catalogue import MAIL_QUEUE
 from postroom.schedule.triggers import trigger
 from postroom.schedule.work import Run
 
-RELEASED = gettext_noop("released emails")
+RELEASED = "released emails"
 
 
 def release_bulk(run: Run) -> Iterator[Mapping[str, int]]:
@@ -52,7 +51,12 @@ def ask_for_release(emails: EmailQuerySet) -> None:
 def ask_at(message: Message) -> None:
     """Let bulk mail that is to leave at a time (`send_at`) find a run then; other mail needs none.
 
-    Call it last in the transaction that sets the time.
+    A mailing finds a run of the action that gives it its turn, at once if it has no time. Call it last in the
+    transaction that sets the time.
     """
-    if message.send_at is not None and message.stream == Stream.BULK:
+    if message.stream != Stream.BULK:
+        return
+    if Lane.objects.filter(message=message).exists():
+        trigger(message.workspace_id, turns.action_key(message.workspace_id), message.send_at)
+    elif message.send_at is not None:
         trigger(message.workspace_id, MAIL_QUEUE, message.send_at)

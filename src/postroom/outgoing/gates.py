@@ -44,8 +44,11 @@ def is_released() -> Q:
 
 
 def in_front(now: datetime) -> Any:
-    """As `due_at` of Emails: now, or as early as their gate asks, so that they leave at once."""
-    gate = Lane.objects.filter(pk=OuterRef("lane_id")).values("released_until")[:1]
+    """As `due_at` of Emails: now, or as early as their gate asks, so that they leave at once.
+
+    Those of a mailing are due now, and wait for its turn.
+    """
+    gate = Lane.objects.filter(pk=OuterRef("lane_id"), message=None).values("released_until")[:1]
     at_once = Value(now, DateTimeField())
     return Least(at_once, Coalesce(Subquery(gate), at_once))
 
