@@ -14,9 +14,11 @@ from postroom.conversations.models import Alias
 from postroom.diagnostics import meters
 from postroom.diagnostics.metric_names import label_of
 from postroom.diagnostics.models import Counter, Sample
-from postroom.flows import receiving, sending
+from postroom.flows import measuring, receiving, sending
 from postroom.flows.receiving import Arrival, Caller
 from postroom.outgoing.models import MailServer
+from postroom.outgoing.settling import Ended
+from postroom.wire.reply import EnhancedStatus, Outcome, Reply
 from tests.flows.arrivals import alias
 from tests.flows.test_sending import lane_of, send
 from tests.outgoing.queued import queue
@@ -89,3 +91,28 @@ def test_mail_that_comes_in_is_counted_by_what_became_of_it(people: Cast) -> Non
         'postroom_inbound_emails_total{verdict="duplicate"}': 1,
         'postroom_inbound_emails_total{verdict="refused"}': 1,
     }
+
+
+def reason_of(code: int, status: EnhancedStatus) -> str:
+    email: Any = None
+    return measuring._reason_of(Ended(email, Outcome.REFUSED, Reply(code, status, "no")))
+
+
+def status_in(text: str) -> EnhancedStatus:
+    status = EnhancedStatus.parse(text)
+    assert status is not None
+    return status
+
+
+def test_a_server_cannot_make_up_reasons_without_end() -> None:
+    reasons = {
+        reason_of(550, EnhancedStatus(5, subject, detail)) for subject in range(10) for detail in range(1000)
+    }
+    assert 50 < len(reasons) < 120
+
+
+def test_what_is_registered_and_what_large_providers_say_is_counted_by_its_status() -> None:
+    for text in ("5.1.1", "4.2.2", "5.7.26", "5.7.30", "4.7.500", "5.7.708", "5.0.0"):
+        assert reason_of(550, status_in(text)) == text
+    for text in ("5.10.587", "5.1.11", "5.7.31", "5.0.1"):
+        assert reason_of(451, status_in(text)) == "451"

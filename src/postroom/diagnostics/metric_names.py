@@ -66,7 +66,7 @@ _ALL = (
         Kind.COUNTER,
         ("server", "outcome", "reason"),
         "Attempts to hand a mail over, by outcome (accepted, deferred, refused, unreachable, uncertain); the "
-        "reason is the status of the reply (5.1.1, else 550), or no_reply.",
+        "reason is the status of the reply (5.1.1; 550 without one that is known), or no_reply.",
     ),
     Metric(ATTEMPT_SECONDS, Kind.HISTOGRAM, ("server",), "How long an attempt took."),
     Metric(
@@ -103,12 +103,12 @@ _ALL = (
         ("action",),
         "In how many workspaces the last run failed, or the action switched itself off after failures.",
     ),
-    Metric(CAMPAIGN, Kind.GAUGE, ("campaign",), "Emails of a mailing that are Outgoing, by message id."),
+    Metric(CAMPAIGN, Kind.GAUGE, ("campaign",), "Emails of a campaign that are Outgoing, by message id."),
     Metric(
         SLOW_LANES,
         Kind.GAUGE,
         ("kind",),
-        "Lanes (lane) and mailings (mailing) of which people were told that their mail does not get away, "
+        "Lanes (lane) and campaigns (mailing) of which people were told that their mail does not get away, "
         "and it still does not.",
     ),
     Metric(

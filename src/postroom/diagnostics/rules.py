@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from postroom.wire.reply import EnhancedStatus
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -121,6 +123,17 @@ _CODES_OF_ONE_MEANING = (
     _status("sender_not_verified", "5.7.60"),
     _status("no_smtputf8", "x.6.7", "x.6.9"),
 )
+
+# The highest detail of each subject in the registry of RFC 5248, which began with those of RFC 3463 §3.
+_HIGHEST_DETAILS = {0: 0, 1: 10, 2: 4, 3: 6, 4: 7, 5: 6, 6: 10, 7: 30}
+
+
+def is_known_status(status: EnhancedStatus) -> bool:
+    """Is it registered, or one of those that have a meaning here? Some hundred are, of millions that fit."""
+    if status.detail <= _HIGHEST_DETAILS.get(status.subject, -1):
+        return True
+    return any(rule.fits(code="", enhanced=str(status), text="") for rule in _CODES_OF_ONE_MEANING)
+
 
 _VAGUER_WORDS = (
     _words(

@@ -13,6 +13,7 @@ from datetime import datetime
 from postroom.conversations.models.records import Stream
 from postroom.diagnostics import meters
 from postroom.diagnostics.metric_names import ATTEMPT_SECONDS, ATTEMPTS, INBOUND, LATENCY_SECONDS, label_of
+from postroom.diagnostics.rules import is_known_status
 from postroom.outgoing.claiming import Claimed
 from postroom.outgoing.models import MailServer
 from postroom.outgoing.settling import Ended
@@ -56,10 +57,15 @@ def _latency(taken: Sequence[Claimed], now: datetime) -> None:
 
 
 def _reason_of(ended: Ended) -> str:
-    """The enhanced status of what was not taken, else the code."""
+    """The enhanced status of what was not taken, else the code.
+
+    A server can make up a million statuses, of which each would be one more series for ever: those that
+    nobody knows are told by the code.
+    """
     if ended.reply is None:
         return NO_REPLY
-    return str(ended.reply.enhanced or ended.reply.code)
+    enhanced = ended.reply.enhanced
+    return str(enhanced if enhanced and is_known_status(enhanced) else ended.reply.code)
 
 
 def received(verdict: str) -> None:
