@@ -169,12 +169,22 @@ def test_this_machine_reads_them_without_a_token(client: Client, people: Cast, a
 
 
 @pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8025", "127.0.0.1:8025", "[::1]:8025", "a.localhost"]
+)
+def test_this_machine_may_be_named_as_it_names_itself(client: Client, people: Cast, host: str) -> None:
+    assert client.get("/metrics", HTTP_HOST=host).status_code == 200
+
+
+@pytest.mark.parametrize(
     "asked",
     [
         {"REMOTE_ADDR": "192.0.2.7"},
         {"REMOTE_ADDR": ""},
         {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "192.0.2.7"},
         {"REMOTE_ADDR": "192.0.2.7", "HTTP_AUTHORIZATION": "Bearer "},
+        {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "rebound.example"},
+        {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "localhost.rebound.example:8025"},
+        {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "192.0.2.7:8025"},
     ],
 )
 def test_everybody_else_is_refused_and_told_what_would_help(

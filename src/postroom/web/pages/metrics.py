@@ -8,6 +8,7 @@ import secrets
 from django.conf import settings
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
+from django.http.request import split_domain_port
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -15,7 +16,8 @@ from postroom.diagnostics import scrape
 
 KEPT_SECONDS = 5
 _REFUSED = (
-    "Metrics are read from this machine itself, as long as no token is set, or with a token from anywhere: "
+    "Metrics are read from this machine itself, at localhost or 127.0.0.1, as long as no token is set, or "
+    "with a token from anywhere: "
     "set POSTROOM_METRICS_TOKEN (or POSTROOM_METRICS_TOKEN_FILE) and send it as "
     "“Authorization: Bearer <token>”.\n"
 )
@@ -50,4 +52,20 @@ def _is_from_here(request: HttpRequest) -> bool:
         address = ipaddress.ip_address(request.META.get("REMOTE_ADDR", ""))
     except ValueError:
         return False
-    return address.is_loopback and not any(name in request.META for name in _FORWARDED)
+    if not address.is_loopback or any(name in request.META for name in _FORWARDED):
+        return False
+    host = request.META.get("HTTP_HOST")
+    return host is None or _is_this_machine(host)  # no browser leaves it out
+
+
+def _is_this_machine(host: str) -> bool:
+    """Does the Host header name this machine? A page that a browser here shows may be from a host whose name
+    leads here only since it was loaded; what is asked for it names that host.
+    """
+    name = split_domain_port(host)[0].strip("[]")
+    if name == "localhost" or name.endswith(".localhost"):  # no name of DNS (RFC 6761 §6.3)
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
