@@ -31,7 +31,9 @@ def test_nothing_goes_back_to_the_default(people: Cast, text: str) -> None:
     assert parameters.value(people.workspace.pk, GAPS)[0] == 60
 
 
-@pytest.mark.parametrize("text", ["soon", "0", "-5", "60,", "99999999", "0" * 600 + "1"])
+@pytest.mark.parametrize(
+    "text", ["soon", "0", "-5", "60,", "99999999", "0" * 600 + "1", "1_0", "٣", "+7", "1.0"]
+)
 def test_what_cannot_be_read_is_refused_with_what_it_takes(people: Cast, text: str) -> None:
     with pytest.raises(RequestRefused, match="numbers from 1 to 604800, with commas between"):
         parameters.put(people.workspace.pk, GAPS, text)
@@ -105,6 +107,25 @@ def test_the_default_from_may_be_a_whole_address(people: Cast) -> None:
     arranging.set_parameter(people.workspace, "mail.default.from", whole, by=people.olga)
     assert MailDomain.objects.get(pk=people.domain.pk).overrides_from
     assert parameters.value(people.workspace.pk, "mail.default.from") == whole
+
+
+@pytest.mark.parametrize("local_part", ["bounce", "catchall", "Bounce+abc", "catchall+x"])
+def test_no_mail_goes_out_from_where_reports_and_replies_come_back(people: Cast, local_part: str) -> None:
+    other = MailDomain.objects.create(workspace=people.workspace, domain="other.example")
+    for home in (people.domain.domain, other.domain):
+        with pytest.raises(RequestRefused, match="bounce alias or a catchall"):
+            arranging.set_parameter(
+                people.workspace, "mail.default.from", f"{local_part}@{home}", by=people.olga
+            )
+    assert not parameters.set_in(people.workspace.pk)
+
+
+def test_no_alias_for_reports_is_put_where_mail_goes_out_from(people: Cast) -> None:
+    MailDomain.objects.create(
+        workspace=people.workspace, domain="other.example", from_local_part=f"hello@{people.domain.domain}"
+    )
+    with pytest.raises(RequestRefused, match="bounce alias or a catchall"):
+        arranging.set_parameter(people.workspace, "mail.bounce.alias", "hello", by=people.olga)
 
 
 def test_nobody_but_an_operator_sends_everything_from_a_foreign_address(people: Cast) -> None:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from postroom.conversations.models.records import Alias
 from postroom.diagnostics import events
 from postroom.wire.address import AddressError, normalise
+from postroom.wire.tokens import split_subaddress
 from postroom.workspaces import parameters
 from postroom.workspaces.models import MailDomain, Member, Workspace
 from postroom.workspaces.refusals import RequestRefused
@@ -102,10 +103,31 @@ def _refuse_taken_parts(domain: MailDomain) -> None:
     own = (domain.bounce_local_part, domain.catchall_local_part)
     if len({*own, domain.from_local_part}) < 3:
         raise RequestRefused(_("Use a different word for each of these addresses."))
+    _refuse_taken_from(domain)
     alias = Alias.objects.filter(mail_domain=domain.pk, local_part__in=own).first() if domain.pk else None
     if alias is not None:
         words = _("%(address)s is an alias already. Choose another word, or remove the alias first.")
         raise RequestRefused(words % {"address": alias.addr_spec})
+
+
+def _refuse_taken_from(domain: MailDomain) -> None:
+    """No mail goes out from where only delivery reports and replies are taken, of this domain or another."""
+    others = MailDomain.objects.exclude(pk=domain.pk)
+    local_part, _at, name = domain.from_addr_spec.partition("@")
+    home = domain if name == domain.domain else others.filter(domain=name).first()
+    is_taken = home is not None and _is_for_machines(local_part, home)
+    froms = others.filter(from_local_part__endswith=f"@{domain.domain}")
+    is_taken |= any(_is_for_machines(each.from_local_part.partition("@")[0], domain) for each in froms)
+    if is_taken:
+        raise RequestRefused(
+            _("Mail cannot go out from a bounce alias or a catchall. Choose another address for it.")
+        )
+
+
+def _is_for_machines(local_part: str, domain: MailDomain) -> bool:
+    """Is it the bounce alias, the catchall, or one of those made of them for each mail?"""
+    base, _tag = split_subaddress(local_part)
+    return base in (domain.bounce_local_part, domain.catchall_local_part)
 
 
 def _refuse_foreign_from(domain: MailDomain, by: Member) -> None:

@@ -1,5 +1,6 @@
 """System Parameters: what a workspace may set for itself, with the defaults."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from django.utils.translation import gettext_lazy
 from postroom.workspaces.models import MailDomain, SystemParameter
 from postroom.workspaces.refusals import RequestRefused
 
+_DIGITS = re.compile(r"[0-9]{1,18}")
+
 
 @dataclass(frozen=True, slots=True)
 class Whole:
@@ -21,6 +24,8 @@ class Whole:
 
     def __call__(self, text: str) -> int:
         """Read it. Raises ValueError."""
+        if not _DIGITS.fullmatch(text.strip()):  # int() takes signs, underscores and the digits of any script
+            raise ValueError(text)
         number = int(text)
         if not self.low <= number <= self.high:
             raise ValueError(text)
