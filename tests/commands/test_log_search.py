@@ -63,6 +63,11 @@ def test_lines_are_found_by_what_they_say(postroom: Postroom, arguments: list[st
     assert postroom("log", "search", *arguments).out.count("\n") == count
 
 
+def test_a_time_beyond_the_calendar_is_a_time(postroom: Postroom) -> None:
+    assert postroom("log", "search", "--since", "0001-01-01T00:00+14:00").out
+    assert postroom("log", "search", "--until", "0001-01-01T00:00+10:00").exit_code == 1
+
+
 def test_nothing_found_is_told_and_ends_with_1(postroom: Postroom) -> None:
     ran = postroom("log", "search", "--address", "nobody@example.org")
     assert (ran.exit_code, ran.out) == (1, "")

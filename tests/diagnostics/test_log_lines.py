@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroom.diagnostics.log_lines import DIALECTS, Cover, Own, Person, line, masked
+from postroom.diagnostics.log_lines import DIALECTS, Cover, MessageId, Own, Person, line, masked
 from postroom.diagnostics.log_search import fields_of
+from postroom.wire.threads import mint_message_id
 
 AT = datetime(2026, 11, 21, 5, 0, 1, 123456, tzinfo=UTC)
 COVER = Cover(b"key" * 8)
@@ -106,3 +107,66 @@ def test_an_address_that_a_stranger_made_up_stays_in_its_value(local_part: str, 
     fields = fields_of(written[:-1])
     assert set(fields) <= {"level", "event", "from", "email"}
     assert len(written.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '"ana secret"@example.com',
+        '"ana\\"secret"@example.com',
+        "ana.secret@[192.0.2.1]",
+        "ana.secret@[IPv6:2001:db8::1]",
+        "ana.secret%40example.com",
+        "ana.secret=40example.com",
+        "ana.secret\uff20example.com",
+        "ana.secret\ufe6bexample.com",
+        "ana.secret(home)@example.com",
+        "ana.secret@(home)example.com",
+    ],
+)
+def test_an_address_is_hidden_however_a_server_writes_it(written: str) -> None:
+    covered = COVER.foreign(f"550 <{written}> is unknown")
+    assert "secret" not in covered
+    assert "****@" in covered
+    assert covered.endswith("> is unknown")
+
+
+def test_an_encoded_address_has_the_tag_of_the_plain_one() -> None:
+    for written in (
+        "ana%40example.com",
+        "ana=40Example.com",
+        "ana\uff20example.com",
+        "ana(home)@example.com",
+    ):
+        assert COVER.foreign(written) == f"a****@example.com~{TAG}"
+
+
+@pytest.mark.parametrize("text", ["size=40 of 100%40", "timeout=40s", "rate=40.5 a day", "at 17:40@"])
+def test_a_number_is_no_address(text: str) -> None:
+    assert COVER.foreign(text) == text
+
+
+@pytest.mark.parametrize(
+    "piece", ["@", '"', "a(", "@[", "a@(", "=40", "a=401.1", "%40a.", '"\\', "a@a.", "a@[a"]
+)
+def test_a_text_that_is_full_of_signs_costs_no_time(piece: str) -> None:
+    begun = time.perf_counter()
+    COVER.foreign(piece * (100_000 // len(piece)) + "@", longest=None)
+    assert time.perf_counter() - begun < 3
+
+
+def test_a_message_id_made_here_is_shown_whole() -> None:
+    made = mint_message_id("0b30ec0ee2d742fa84e6a0a8ee294604", "demo.example")
+    assert f"message={made}" in human(("message", MessageId(made)))
+
+
+@pytest.mark.parametrize(
+    "forged", [f"<b****@example.com~{TAG}>", f"<x~{TAG}@e.example>", f"<{'a' * 32}@e.example~{TAG}>"]
+)
+def test_nobody_can_write_a_tag_of_ours_into_a_message_id(forged: str) -> None:
+    assert f"~{TAG}" not in human(("id", MessageId(forged)))
+
+
+def test_a_message_id_of_a_stranger_is_short_and_hides_addresses() -> None:
+    assert "secret" not in human(("id", MessageId("<secret.person@example.com>")))
+    assert len(human(("id", MessageId(f"<{'A' * 900}@e.example>")))) < 600

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postroom.diagnostics import log_pages, log_search
-from postroom.diagnostics.log_lines import DIALECTS, Cover, Own, Person, line
+from postroom.diagnostics.log_lines import DIALECTS, Cover, MessageId, Own, Person, line
 from postroom.diagnostics.log_pages import Place
 from postroom.diagnostics.log_search import Looked, Wanted
 
@@ -85,6 +85,22 @@ def test_a_reply_that_names_another_message_is_no_line_of_it(tmp_path: Path) -> 
     assert len(found(tmp_path, text="EMAIL=7")) == 1
 
 
+@pytest.mark.parametrize("key", [OLD, NEW])
+@pytest.mark.parametrize("dialect", ["human", "json"])
+@pytest.mark.parametrize(
+    "given", ["<CAF+x_Y=z@mail.example>", "<secret@[192.0.2.1]>", "<no address>", f"<{'a' * 32}@e.example>"]
+)
+def test_a_message_of_a_stranger_is_found_by_its_id(
+    tmp_path: Path, given: str, dialect: str, key: bytes
+) -> None:
+    said = ("INFO", "received", ("id", MessageId(given)))
+    words = DIALECTS[dialect].free(NOW, "INFO", "postroom.filing", Cover(key).foreign(f"Filed {given}"))
+    (tmp_path / "postroom.log").write_text(line(DIALECTS[dialect], Cover(key), NOW, said) + words)
+    assert len(found(tmp_path, message_id=given)) == 2
+    assert len(found(tmp_path, message_id=given.strip("<>"))) == 2
+    assert found(tmp_path, message_id=f"<x{given[1:]}") == []
+
+
 def test_an_email_is_found_by_its_number_and_no_other(folder: Path) -> None:
     assert found(folder, email_id=3) == ["postroom.log.1"]
     assert found(folder, email_id=30) == []
@@ -154,9 +170,46 @@ def test_a_compressed_file_that_is_too_large_for_a_page_is_told_and_left_out(fol
     with gzip.open(folder / "postroom.log.2026-11-19.gz", "wt") as file:
         file.writelines(sent(number, "ben@example.org", day=19) for number in range(5000))
     page = log_pages.newest(folder, Wanted(text="b****"), size=5, octets=50_000)
+    assert page.next is not None
+    assert "postroom.log.2026-11-19.gz" not in [name for name, _ in page.looked.unread], "it has its own page"
+    page = log_pages.newest(folder, Wanted(text="b****"), before=page.next, size=5000, octets=50_000)
     assert ("postroom.log.2026-11-19.gz", "too large") in page.looked.unread
+    assert 100 < len(page.found) < 5000, "what was read of it is shown"
+    assert page.is_cut
     older = log_pages.newest(folder, Wanted(text="b****"), before=page.next, octets=50_000)
     assert [each.file for each in older.found] == ["postroom.log.2026-11-18"]
+
+
+def test_every_line_of_a_large_compressed_file_that_was_read_is_on_some_page(folder: Path) -> None:
+    with gzip.open(folder / "postroom.log.2026-11-19.gz", "wt") as file:
+        file.writelines(sent(number, "ben@example.org", day=19) for number in range(400))
+    place: Place | None = Place(datetime(2026, 11, 19, tzinfo=UTC).date(), 1)
+    numbers: list[int] = []
+    while place is not None and place.day.day == 19:
+        page = log_pages.newest(folder, Wanted(workspace="demo"), before=place, size=50, octets=20_000)
+        numbers += [int(each.fields["email"]) for each in page.found]
+        place = page.next
+    assert len(numbers) > 100
+    assert numbers == list(range(numbers[0], -1, -1))
+
+
+@pytest.mark.parametrize("offset", [10**12, 2**63 - 1, 2**70, -5])
+def test_a_page_before_an_octet_that_no_file_has_is_a_page(folder: Path, offset: int) -> None:
+    for day in (19, 20, 21):
+        before = Place.parse(f"2026-11-{day}.1:{offset}")
+        assert before is not None
+        assert len(log_pages.newest(folder, Wanted(), before=before).found) < 7
+
+
+@pytest.mark.parametrize(
+    "text", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00", "0001-01-01", "999999w"]
+)
+def test_a_time_beyond_the_calendar_finds_all_or_nothing(folder: Path, text: str) -> None:
+    at = log_search.moment(text, NOW)
+    is_early = text[0] == "0" or text[-1] == "w"
+    assert len(found(folder, since=at)) == (6 if is_early else 0)
+    assert len(found(folder, until=at)) == (0 if is_early else 6)
+    assert len(log_pages.newest(folder, Wanted(since=at)).found) == (6 if is_early else 0)
 
 
 def test_a_page_stops_where_nothing_older_can_fit(folder: Path) -> None:

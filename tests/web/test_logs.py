@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from postroom.diagnostics import mail_log
-from postroom.diagnostics.log_lines import DIALECTS, Cover, Own, Person, line
+from postroom.diagnostics.log_lines import DIALECTS, Cover, MessageId, Own, Person, line
 from postroom.workspaces.models import Member, Role
 from tests.people import Cast
 from tests.web.conftest import Browse
@@ -87,6 +87,23 @@ def test_nothing_found_says_what_helps(as_olga: Client) -> None:
 
 def test_a_place_that_nobody_gave_out_is_the_newest_page(as_olga: Client) -> None:
     assert "550" in page(as_olga, before="2026-99-99.x:y")
+
+
+def test_times_and_places_beyond_all_files_are_pages_too(as_olga: Client) -> None:
+    assert "59@demo.example" in page(as_olga, since="0001-01-01T00:00+14:00")
+    assert "No line fits" in page(as_olga, since="9999-12-31T23:59-14:00")
+    assert "550" in page(as_olga, before="2026-11-21.1:1000000000000")
+
+
+def test_only_a_message_id_that_is_shown_whole_leads_to_why(as_olga: Client, log: Path) -> None:
+    cover = Cover(mail_log.tag_keys()[0])
+    said = ("INFO", "filed", ("message", MessageId("<secret@mail.example>")))
+    with log.open("a") as file:
+        file.write(line(DIALECTS["human"], cover, datetime(2026, 11, 21, 12, tzinfo=UTC), said))
+    shown = page(as_olga, message="secret@mail.example")
+    assert "&lt;s****@mail.example~" in shown
+    assert reverse("why") + "?message=" not in shown
+    assert reverse("why") + "?message=%3C59%40demo.example" in page(as_olga, message="59@demo.example")
 
 
 def test_without_a_log_the_page_still_stands(as_olga: Client, log: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from postroom.conversations.models import Contact, Message, Record
 from postroom.diagnostics import mail_log
-from postroom.diagnostics.log_lines import Own, Person
+from postroom.diagnostics.log_lines import MessageId, Own, Person
 from postroom.diagnostics.models import Event
 from postroom.workspaces.models import Member, Workspace
 
@@ -93,7 +93,7 @@ _FIELDS_OF_ALL = ("timestamp", "level", "event", "message", "workspace", "record
 
 def _fields(event: Event) -> list[tuple[str, Any]]:
     return [
-        ("message", Own(event.message.message_id if event.message else "")),
+        ("message", MessageId(event.message.message_id if event.message else "")),
         ("workspace", Own(event.workspace.slug)),
         ("record", event.record.key if event.record else ""),
         ("email", event.email_id),

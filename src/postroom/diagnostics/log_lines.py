@@ -21,8 +21,15 @@ TAG_OCTETS = 4
 LONGEST_VALUE = 500
 _BARE = re.compile(r"[!#-\[\]-~]+")
 _WITHOUT_TAG = str.maketrans({"\\": "\\\\", '"': '\\"'})
-# At most 64 octets before the "@", so that a long line without one costs no more than its length.
-_ADDRESS = re.compile(r"([\w.!#$%&'*+/=?^`{|}~-])[\w.!#$%&'*+/=?^`{|}~-]{0,63}@([\w-]+(?:\.[\w-]+)*)")
+_SIGN = re.compile(r"[@\uff20\ufe6b]|[%=]40")  # "@", as other alphabets, URLs and MIME write it, too
+# Every part of a local part has an end (RFC 5321 §4.5.3.1.1: 64 octets), so that a long line without an "@"
+# costs no more than its length. What may also be a number (=40) counts only before a domain with a dot.
+_ADDRESS = re.compile(
+    r"""(?P<local>[\w.!#$%&'*+/=?^`{|}~-]{1,64}|"(?:[^"\\]|\\.){1,64}")(?:\([^()]{0,64}\))?"""
+    r"(?:[@\uff20\ufe6b](?:\([^()]{0,64}\))?(?P<domain>[\w-]+(?:\.[\w-]+)*|\[[^\[\]\s]{1,255}\])"
+    r"|[%=]40(?P<coded>[\w-]+(?:\.[\w-]+)*\.[^\W\d_][\w-]*))"
+)
+_OUR_MESSAGE_ID = re.compile(r"<[0-9a-f]{32}@[A-Za-z0-9.-]{1,253}>")
 _DOMAIN = re.compile(r"[\w.:\[\]-]+")
 _LIKE_A_TAG = re.compile(r"~(?=[0-9a-f]{8}(?![0-9A-Za-z]))")
 
@@ -50,10 +57,14 @@ class Cover:
         text = visible(text[:longest])
         if "~" in text:
             text = _LIKE_A_TAG.sub("-", text)
-        return _ADDRESS.sub(self._found, text) if "@" in text and not self.is_off else text
+        return text if self.is_off or not _SIGN.search(text) else _ADDRESS.sub(self._found, text)
+
+    def message_id(self, text: str) -> str:
+        """A Message-ID: one made here is shown whole; anybody may have put anything into another one."""
+        return text if _OUR_MESSAGE_ID.fullmatch(text) else self.foreign(text)
 
     def _found(self, found: re.Match[str]) -> str:
-        return masked(found[0].lower(), self.key)
+        return masked(f"{found['local']}@{found['domain'] or found['coded']}".lower(), self.key)
 
 
 def masked(addr_spec: str, key: bytes) -> str:
@@ -180,7 +191,13 @@ def line(dialect: Dialect, cover: Cover, at: datetime, said: Sequence[Any]) -> s
 
 
 class Own(str):
-    """A value that hides nothing and that nobody outside could write: a Message-ID of ours, a slug."""
+    """A value that hides nothing and that nobody outside could write: a slug, a word of ours."""
+
+    __slots__ = ()
+
+
+class MessageId(str):
+    """A Message-ID, of ours or of anybody."""
 
     __slots__ = ()
 
@@ -204,6 +221,8 @@ def _field(dialect: Dialect, cover: Cover, name: str, value: Any) -> str:
         return dialect.text(name, f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
     if isinstance(value, Person):
         return dialect.text(name, cover.written(value))
+    if isinstance(value, MessageId):
+        return dialect.text(name, cover.message_id(value))
     if isinstance(value, Own):
         return dialect.text(name, visible(value))
     if isinstance(value, list | tuple):

@@ -92,7 +92,7 @@ class _Reading:
     """One page that is being put together; `left` is how many octets may still be read."""
 
     def __init__(self, fits: Filter, size: int, octets: int) -> None:
-        self.fits, self.size, self.left = fits, size, octets
+        self.fits, self.size, self.octets, self.left = fits, size, octets, octets
         self.found: list[Found] = []
         self.looked = Looked()
         since = fits.wanted.since
@@ -125,7 +125,7 @@ class _Reading:
 
     def _packed(self, kept: Kept, file: IO[bytes], end: int | None) -> Place | None:
         """From its beginning, for it cannot be read from its end; the last ones that fit are kept."""
-        begins_past = False
+        begins_past, began_with = False, self.left
         last: deque[Found] = deque(maxlen=self.size - len(self.found))
         for record in log_search.records(file, kept.path.name):
             if end is not None and record.offset >= end:
@@ -134,17 +134,21 @@ class _Reading:
                 last.append(record)
             begins_past = self.is_past if record.offset == 0 else begins_past
             if self.left <= 0:
+                if began_with < self.octets:  # other files took most of it: this one has a page of its own
+                    return Place.of(kept, end)
                 self.looked.unread.append((kept.path.name, "too large"))
-                return Place(kept.day, kept.number - 1)
+                break
         self.is_past = begins_past
         self.found += reversed(last)
-        is_full = len(self.found) >= self.size
-        return Place.of(kept, self.found[-1].offset) if is_full else None
+        if len(self.found) >= self.size:
+            return Place.of(kept, self.found[-1].offset)
+        return Place(kept.day, kept.number - 1) if self.left <= 0 else None
 
 
 def _backwards(file: IO[bytes], name: str, end: int | None) -> Iterator[Found]:
     """The records of a plain file before an octet, last one first."""
-    end = file.seek(0, 2) if end is None else end
+    whole = file.seek(0, 2)
+    end = whole if end is None else min(end, whole)  # whoever asks may name any octet
     size = _BLOCK
     while end > 0:
         start = max(0, end - size)

@@ -17,13 +17,14 @@ from typing import IO, Any, cast
 from postroom.diagnostics import log_days
 from postroom.diagnostics.log_days import Kept
 from postroom.diagnostics.log_file import LOCK
-from postroom.diagnostics.log_lines import masked
+from postroom.diagnostics.log_lines import Cover, masked
 
 LONGEST_LINE = 1024 * 1024
 MOST_FOLLOWING = 200
 _TIME = re.compile(rb'(?:\{"timestamp":")?(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,6})?')
 _FIELD = re.compile(r' (\w+)=("(?:[^"\\]|\\.)*"|\S+)')
 _HUMAN = re.compile(r"\S+ \S+Z (INFO|WARNING|ERROR|CRITICAL) ([\w.]+)(:?)")
+_EARLIEST, _LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 _AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -78,12 +79,15 @@ class Looked:
 def moment(text: str, now: datetime) -> datetime:
     """A time as people give it: `2d` (ago; s, m, h, d, w) or ISO 8601, where no zone means UTC.
 
-    Raises ValueError.
+    One before 1971 or after 9000 is brought to there, so that it can be reckoned with. Raises ValueError.
     """
     if ago := _AGO.fullmatch(text.strip().lower()):
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        try:
+            return max(now - timedelta(**{_UNITS[ago[2]]: int(ago[1])}), _EARLIEST)
+        except OverflowError:
+            return _EARLIEST
     at = datetime.fromisoformat(text.strip())
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return min(max(at if at.tzinfo else at.replace(tzinfo=UTC), _EARLIEST), _LATEST)
 
 
 def search(folder: Path, wanted: Wanted, looked: Looked) -> Iterator[Found]:
@@ -181,7 +185,8 @@ class Filter:
         self.wanted = wanted
         self.text = wanted.text.casefold()
         bare = wanted.message_id.strip().strip("<>")
-        self.message_id = f"<{bare}>" if bare else ""
+        covers = (Cover(key) for key in wanted.keys)
+        self.message_ids = {f"<{bare}>", *(cover.foreign(f"<{bare}>") for cover in covers)} if bare else set()
         self.addresses = _forms(wanted.address.strip().lower(), wanted.keys) if wanted.address else None
 
     def __call__(self, found: Found) -> bool:
@@ -189,7 +194,7 @@ class Filter:
         return (
             self._is_in_time(found)
             and (not self.text or self.text in found.text.casefold())
-            and (not self.message_id or self._is_about_message(found))
+            and (not self.message_ids or self._is_about_message(found))
             and (self.addresses is None or bool(self.addresses.search(found.text.lower())))
             and (self.wanted.email_id is None or self._is_about_email(found))
             and (not self.wanted.workspace or found.fields.get("workspace") == self.wanted.workspace)
@@ -203,10 +208,10 @@ class Filter:
 
     def _is_about_message(self, found: Found) -> bool:
         """By its field; a line of words may name it anywhere."""
-        if self.message_id not in found.text:
+        if not any(each in found.text for each in self.message_ids):
             return False
         fields = found.fields
-        return is_words(fields) or self.message_id in (fields.get("message"), fields.get("id"))
+        return is_words(fields) or not self.message_ids.isdisjoint((fields.get("message"), fields.get("id")))
 
     def _is_about_email(self, found: Found) -> bool:
         return str(self.wanted.email_id) in found.text and str(found.fields.get("email")) == str(

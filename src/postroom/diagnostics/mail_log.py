@@ -23,13 +23,12 @@ from django.db import transaction
 from postroom.conversations.models import Message
 from postroom.diagnostics import log_days, log_lines
 from postroom.diagnostics.log_file import LogFile
-from postroom.diagnostics.log_lines import Cover, Dialect, Own, Person
+from postroom.diagnostics.log_lines import Cover, Dialect, MessageId, Own, Person
 from postroom.incoming.models import ReceivedEmail
 from postroom.outgoing.claiming import Claimed
 from postroom.outgoing.models import State
 from postroom.outgoing.retry import Verdict
 from postroom.outgoing.settling import Ended
-from postroom.wire.characters import visible
 from postroom.wire.reply import Outcome, Reply
 from postroom.workspaces.models import Workspace
 
@@ -45,7 +44,7 @@ _SAID_OF: Final = {
 }
 # What needs neither quoting nor a look for addresses and tags. Most of a drain's lines hold nothing else.
 _PLAIN_DOMAIN: Final = re.compile(r"[a-z0-9.-]+")
-_PLAIN_WORDS: Final = re.compile(r"[ !#-?A-\[\]-}]{1,500}")
+_PLAIN_WORDS: Final = re.compile(r"[ !#$&-<>?A-\[\]-}]{1,500}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +148,7 @@ def _attempt_lines(
     servers: dict[str, str] = {}
     for email, outcome, reply, _, seconds, was_tls, _ in ended:
         if (about := abouts.get(email.message_id)) is None:
-            about = abouts[email.message_id] = _about(dialect, email)
+            about = abouts[email.message_id] = _about(dialect, cover, email)
         if (server := servers.get(email.server_name)) is None:
             server = servers[email.server_name] = dialect.text("server", cover.foreign(email.server_name))
         head, rest = heads[outcome], ""
@@ -204,8 +203,8 @@ def _words(reply: Reply) -> str:
     return f"{reply.code} {enhanced.klass}.{enhanced.subject}.{enhanced.detail} {reply.text}"
 
 
-def _about(dialect: Dialect, email: Claimed) -> str:
-    reference = dialect.text("message", visible(email.message_reference))
+def _about(dialect: Dialect, cover: Cover, email: Claimed) -> str:
+    reference = dialect.text("message", cover.message_id(email.message_reference))
     return reference + dialect.text("workspace", slug_of(email.workspace_id))
 
 
@@ -233,7 +232,7 @@ def unsendable(emails: Iterable[tuple[Claimed, str]]) -> None:
 
 def _fields_of(email: Claimed) -> tuple[tuple[str, Any], ...]:
     return (
-        ("message", Own(email.message_reference)),
+        ("message", MessageId(email.message_reference)),
         ("workspace", Own(slug_of(email.workspace_id))),
         ("email", email.email_id),
         ("to", Person(email.addr_spec)),
@@ -251,7 +250,7 @@ def turned_away(message: Message) -> None:
     _say(
         "WARNING",
         "limit_failed",
-        ("message", Own(message.message_id)),
+        ("message", MessageId(message.message_id)),
         ("workspace", Own(message.workspace.slug)),
     )
 
@@ -279,7 +278,7 @@ def posted(message: Message, *, emails: int = 0, notified: int = 0, over: str = 
         return
     told(
         "posted",
-        ("message", Own(message.message_id)),
+        ("message", MessageId(message.message_id)),
         ("workspace", Own(message.workspace.slug)),
         ("record", message.record.key if message.record else ""),
         ("by", Person(message.author.addr_spec if message.author else "")),
@@ -297,8 +296,8 @@ def arrived(row: ReceivedEmail, event: str, message: Message | None = None) -> N
         return
     told(
         event,
-        ("message", Own(message.message_id if message else "")),
-        ("id", Own(row.message_id_header)),
+        ("message", MessageId(message.message_id if message else "")),
+        ("id", MessageId(row.message_id_header)),
         ("workspace", Own(row.workspace.slug if row.workspace else "")),
         ("received", row.pk),
         ("record", row.record.key if row.record else ""),

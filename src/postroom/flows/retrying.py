@@ -15,7 +15,7 @@ from postroom.conversations.models import Address, Contact, Message, Notificatio
 from postroom.conversations.recipients import own_addresses
 from postroom.diagnostics import mail_log
 from postroom.diagnostics.events import EventKind, note
-from postroom.diagnostics.log_lines import Own, Person
+from postroom.diagnostics.log_lines import MessageId, Own, Person
 from postroom.diagnostics.models import Event
 from postroom.flows import hurrying, mailing_turns, releasing, rerouting
 from postroom.outgoing import gates, holds, tallies
@@ -217,7 +217,10 @@ def _note_all(group: EmailQuerySet, by: Member, kind: EventKind) -> int:
     slug, who = Own(by.workspace.slug), Person(by.user.email)
     mail_log.told_all(
         str(kind),
-        [(("message", Own(row[4])), ("workspace", slug), ("email", row[0]), ("by", who)) for row in rows],
+        [
+            (("message", MessageId(row[4])), ("workspace", slug), ("email", row[0]), ("by", who))
+            for row in rows
+        ],
     )
     return len(Event.objects.bulk_create(events))
 
