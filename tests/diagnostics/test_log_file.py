@@ -214,6 +214,22 @@ def test_a_stopped_process_that_keeps_the_lock_stops_nobody(
     assert len((tmp_path / CURRENT).read_text().splitlines()) == 103
 
 
+def test_what_is_written_while_somebody_keeps_the_lock_is_not_glued_to_a_cut_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_file, "PATIENCE_SECONDS", 0.05)
+    log = log_in(tmp_path, lambda: NOON)
+    log.write("one\n")
+    with (tmp_path / log_file.LOCK).open("r+") as stopped, (tmp_path / CURRENT).open("a") as killed:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        killed.write("cut to=a")
+        killed.flush()
+        assert log.write("two\n")
+        assert log.write("three\n")
+    log.write("four\n")
+    assert (tmp_path / CURRENT).read_text().splitlines()[1:] == ["one", "cut to=a", "two", "three", "four"]
+
+
 def test_old_files_go_by_their_last_line_and_not_by_their_first(tmp_path: Path) -> None:
     """A log of before there was a file a day spans months: what was written last month is kept."""
     now = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -2,7 +2,8 @@
 
 Every write happens under a lock of the folder (`flock` on `.rotation`): so the file is changed for a new one
 between two writes, never under one, and what a killed process left of its last line is cut off by the next
-writer. No write waits long for that lock, and none raises: mail goes on whatever becomes of its log.
+writer, or ended by one that does not get the lock. No write waits long for that lock, and none raises: mail
+goes on whatever becomes of its log.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ class LogFile:
             self._be_current(now, is_alone=is_alone)
             if self.missed_count:
                 octets = self.gap(self.missed_count, now).encode() + octets
+            if not is_alone and not self._is_whole():
+                octets = b"\n" + octets
             self._append(octets, is_alone=is_alone)
             self.missed_count, self._is_complaint_said = 0, False
         finally:
@@ -148,10 +151,15 @@ class LogFile:
         is_from_afar = day > log_days.day_of(now) + timedelta(days=1)
         return now if is_from_afar else log_days.end_of(day)
 
+    def _is_whole(self) -> bool:
+        """Is the file empty, or does it end in a line end?"""
+        size = os.fstat(self._file).st_size
+        return size == 0 or os.pread(self._file, 1, size - 1) == b"\n"
+
     def _without_cut_line(self) -> int:
         """Cut off what a killed process left behind the last line end; return the size of what is whole."""
         size = os.fstat(self._file).st_size
-        if size == 0 or os.pread(self._file, 1, size - 1) == b"\n":
+        if self._is_whole():
             return size
         whole = size
         while whole:
