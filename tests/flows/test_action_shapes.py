@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from postroom.conversations.models import ScheduledMessage
 from postroom.conversations.models.records import Stream
-from postroom.flows import action_shapes, action_words
+from postroom.flows import (
+    action_shapes,
+    action_words,
+    dns_checking,
+    mailing_turns,
+    releasing,
+    scheduling,
+    sweeping,
+    vacuuming,
+)
 from postroom.flows.action_shapes import ActionShape, actions_to_show, shape_of_action
 from postroom.flows.action_words import ActionState, meaning_of, state_of
 from postroom.outgoing import gates
@@ -119,14 +128,14 @@ def gate(lane: Lane, at: datetime) -> None:
     Lane.objects.filter(pk=lane.pk).update(released_until=at)
 
 
-def test_bulk_mail_that_is_due_waits_for_the_queue_manager(people: Cast, monkeypatch: Any) -> None:
-    """Not what was released, what is due later, or what is urgent."""
+def test_bulk_mail_waits_for_the_queue_manager(people: Cast, monkeypatch: Any) -> None:
+    """Also what is to leave later; not what was released, or what is urgent."""
     released = queue(people.workspace, ["a@x.example"], stream=Stream.BULK, due_at=NOW - 3 * HOUR)
     queue(people.workspace, ["b@x.example", "c@x.example"], stream=Stream.BULK, due_at=NOW - HOUR)
     queue(people.workspace, ["d@x.example"], stream=Stream.BULK, due_at=NOW + HOUR)
     queue(people.workspace, ["e@x.example"], stream=Stream.URGENT, due_at=NOW - HOUR)
     gate(released[0].lane, NOW - 2 * HOUR)
-    assert shown(people).waiting == 2
+    assert shown(people).waiting == 3
     assert shown(people, "auto_vacuum").waiting is None
     monkeypatch.setattr(action_shapes, "COUNTED_TO", 0)
     assert shown(people).waiting == 1  # one more than is counted: "0+"
@@ -183,9 +192,23 @@ def test_a_duration_is_said_as_people_say_it(seconds: float, words: str) -> None
 
 def test_what_a_run_did_is_said_with_its_numbers() -> None:
     assert (
-        action_words.counts_words({"released emails": 1200, "files": 3}) == "1,200 released emails, 3 files"
+        action_words.counts_words({"released emails": 1200, "domains checked": 1, "100% new": 3})
+        == "1,200 released emails, 1 domain checked, 3 100% new"
     )
     assert action_words.counts_words({}) == ""
+
+
+def test_all_that_actions_count_is_said_in_one_and_in_many() -> None:
+    counted = {
+        releasing.RELEASED, mailing_turns.STARTED, mailing_turns.FINISHED, mailing_turns.LEFT,
+        scheduling.LATE, scheduling.STUCK, dns_checking.CHECKED, dns_checking.WORSE, sweeping.FILES,
+        vacuuming.TEXTS, vacuuming.ATTEMPTS, vacuuming.EVENTS, vacuuming.NOTICES, vacuuming.REFUSALS,
+        vacuuming.REQUESTS, vacuuming.SCHEDULED, vacuuming.TRIGGERS,
+    }  # fmt: skip
+    assert set(action_words._COUNTED) == counted
+    for what in counted:
+        assert action_words.counts_words({what: 1200}) == f"1,200 {what}"
+        assert action_words.counts_words({what: 1}).startswith("1 ")
 
 
 def test_what_waits_is_said_up_to_a_bound() -> None:

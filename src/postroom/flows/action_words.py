@@ -9,7 +9,7 @@ from typing import assert_never
 from django.db import models
 from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 
 from postroom.schedule.catalogue import MAIL_QUEUE, MAILING_QUEUE, SHIPPED
 from postroom.schedule.models import ScheduledAction
@@ -25,7 +25,7 @@ class ActionState(models.TextChoices):
     GOES_ON = "goes_on", gettext_lazy("Goes on")
     NEW = "new", gettext_lazy("Not run yet")
     DONE = "done", gettext_lazy("Done")
-    FAILED = "failed", gettext_lazy("Failed")
+    FAILED = "failed", pgettext_lazy("scheduled action", "Failed")
     LOST = "lost", gettext_lazy("Never came back")
     OFF = "off", gettext_lazy("Switched off")
     GIVEN_UP = "given_up", gettext_lazy("Switched off by failures")
@@ -159,9 +159,70 @@ def duration(seconds: float) -> str:
 
 def counts_words(counts: Mapping[str, int]) -> str:
     """What a run has done, such as "1,200 released emails"; "" if it tells of nothing."""
-    return ", ".join(
-        f"{number_format(count, force_grouping=True)} {_(what)}" for what, count in counts.items()
-    )
+    return ", ".join(_count_words(what, count) for what, count in counts.items())
+
+
+def _count_words(what: str, count: int) -> str:
+    """A run of another version may have counted what has no words here."""
+    words = _COUNTED[what](count) if what in _COUNTED else f"%(count)s {what.replace('%', '%%')}"
+    return words % {"count": number_format(count, force_grouping=True)}
+
+
+_COUNTED: Mapping[str, Callable[[int], str]] = {
+    "released emails": lambda n: ngettext("%(count)s released email", "%(count)s released emails", n),
+    "started campaigns": lambda n: ngettext("%(count)s started campaign", "%(count)s started campaigns", n),
+    "finished campaigns": lambda n: ngettext(
+        "%(count)s finished campaign", "%(count)s finished campaigns", n
+    ),
+    "campaigns left to Mail: Email Queue Manager": lambda n: ngettext(
+        "%(count)s campaign left to Mail: Email Queue Manager",
+        "%(count)s campaigns left to Mail: Email Queue Manager",
+        n,
+    ),
+    "messages that were due": lambda n: ngettext(
+        "%(count)s message that was due", "%(count)s messages that were due", n
+    ),
+    "of them not put together": lambda n: ngettext(
+        "%(count)s of them not put together", "%(count)s of them not put together", n
+    ),
+    "texts of sent messages removed": lambda n: ngettext(
+        "%(count)s text of a sent message removed", "%(count)s texts of sent messages removed", n
+    ),
+    "old attempts removed": lambda n: ngettext(
+        "%(count)s old attempt removed", "%(count)s old attempts removed", n
+    ),
+    "old events removed": lambda n: ngettext(
+        "%(count)s old event removed", "%(count)s old events removed", n
+    ),
+    "read notifications removed": lambda n: ngettext(
+        "%(count)s read notification removed", "%(count)s read notifications removed", n
+    ),
+    "old refusals removed from the incoming log": lambda n: ngettext(
+        "%(count)s old refusal removed from the incoming log",
+        "%(count)s old refusals removed from the incoming log",
+        n,
+    ),
+    "answers to repeated requests forgotten": lambda n: ngettext(
+        "%(count)s answer to repeated requests forgotten",
+        "%(count)s answers to repeated requests forgotten",
+        n,
+    ),
+    "settled scheduled messages removed": lambda n: ngettext(
+        "%(count)s settled scheduled message removed", "%(count)s settled scheduled messages removed", n
+    ),
+    "stale triggers removed": lambda n: ngettext(
+        "%(count)s stale trigger removed", "%(count)s stale triggers removed", n
+    ),
+    "unused files removed": lambda n: ngettext(
+        "%(count)s unused file removed", "%(count)s unused files removed", n
+    ),
+    "domains checked": lambda n: ngettext("%(count)s domain checked", "%(count)s domains checked", n),
+    "domains that were right and no longer are": lambda n: ngettext(
+        "%(count)s domain that was right and no longer is",
+        "%(count)s domains that were right and no longer are",
+        n,
+    ),
+}
 
 
 def waiting_words(key: str, count: int, *, is_more: bool) -> str:

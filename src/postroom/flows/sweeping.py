@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 
 from django.db import transaction
-from django.utils.translation import gettext_noop
 
 from postroom.conversations import storage
 from postroom.conversations.models import Attachment, ScheduledMessage, UnusedFile
@@ -22,7 +21,7 @@ from postroom.incoming.models import SpooledMail
 from postroom.schedule.work import Run
 
 log = logging.getLogger("postroom.sweeping")
-FILES = gettext_noop("unused files removed")
+FILES = "unused files removed"
 UNUSED_FOR = timedelta(days=1)
 AT_ONCE = 20  # so many files are removed under one lock
 _STORED = re.compile(r"(?P<digest>[0-9a-f]{64})(?P<mail>\.eml)?")

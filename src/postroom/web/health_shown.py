@@ -11,6 +11,7 @@ from typing import Any
 from django.db.models import F, Max, Q, Sum
 from django.db.models.functions import TruncHour
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from postroom.conversations.models.records import Stream
 from postroom.diagnostics.meters import PIECE_SECONDS, piece_at
@@ -57,8 +58,9 @@ class StreamRow:
             return _("%(count)d s") % {"count": seconds} if seconds else ""
         minutes = seconds // 60
         if minutes < 120:
-            return _("%(count)d min") % {"count": minutes}
-        return _("%(count)d h") % {"count": minutes // 60}
+            return ngettext("%(count)d min", "%(count)d min", minutes) % {"count": minutes}
+        hours = minutes // 60
+        return ngettext("%(count)d h", "%(count)d h", hours) % {"count": hours}
 
 
 @dataclass(frozen=True, slots=True)
