@@ -105,9 +105,26 @@ def test_what_ran_here_before_and_is_gone_is_forgotten_when_the_next_comes() -> 
 def test_what_runs_beside_us_on_this_machine_stays() -> None:
     beside = stations.come(WORKER)
     Station.objects.filter(pk=beside.pk).update(pid=os.getppid())
-    pages = stations.come(WEB)  # containers of one pod have one host name, and numbers of their own
+    pages = stations.come(WEB)
     ours = stations.come(WORKER)
     assert [one.name for one in stations.present()] == [beside.name, pages.name, ours.name]
+
+
+@pytest.mark.django_db
+def test_containers_of_one_host_name_with_numbers_of_their_own_leave_each_other_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    names = []
+    for system in ("aaaaaaaaaaaa", "bbbbbbbbbbbb", ""):
+        monkeypatch.setattr(stations, "_system", lambda system=system: system)
+        names.append(stations.come(WORKER).name)
+    for name in [*names, *names]:
+        assert stations.beat(name)
+    assert [one.name for one in stations.present()] == names
+    Station.objects.filter(name=names[0]).update(seen_at=Now() - timedelta(seconds=36))
+    stations.come(WORKER)
+    assert not stations.beat(names[0])
 
 
 @given(st.integers(1, 200), st.integers(0, 10**6), st.integers(1, 12))
