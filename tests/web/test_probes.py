@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -13,12 +15,13 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from postroom.diagnostics import readiness
-from postroom.workspaces import stations
+from postroom.workspaces import installation, stations
 from postroom.workspaces.models import Station
+from tests.people import Cast
 
 
 @pytest.fixture
-def worker(db: None) -> Iterator[Station]:
+def worker(transactional_db: None) -> Iterator[Station]:
     """An engine that runs somewhere."""
     yield stations.come(Station.Role.WORKER)
     stations._here, stations._place = "", (0, 1)
@@ -35,6 +38,7 @@ def test_ready_means_database_tables_engine_and_room(worker: Station, client: Cl
     assert answer.status_code == 200
     assert answer.json()["checks"] == {"database": True, "migrations": True, "engine": True, "disk": True}
     assert answer.json()["figures"]["oldest_due_seconds"] == 0
+    assert answer.json()["figures"]["is_capturing"] is False
 
 
 def test_without_an_engine_anywhere_it_is_not_ready(worker: Station, client: Client) -> None:
@@ -42,6 +46,12 @@ def test_without_an_engine_anywhere_it_is_not_ready(worker: Station, client: Cli
     stations.come(Station.Role.WEB)
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["checks"]["engine"]) == (503, False)
+
+
+def test_ready_says_that_capture_mode_keeps_mail_in(worker: Station, client: Client, people: Cast) -> None:
+    installation.start_capture(workspace=people.workspace)
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["figures"]["is_capturing"]) == (200, True)
 
 
 class Usage(NamedTuple):
@@ -81,6 +91,30 @@ def test_without_a_database_it_says_so_and_names_no_address(
     assert answer.status_code == 503
     assert answer.json()["checks"]["database"] is False
     assert "10.1.2.3" not in answer.content.decode()
+
+
+def test_while_the_database_hangs_it_says_so_within_seconds_and_asks_no_second_time(
+    worker: Station, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions, is_back = [], threading.Event()
+
+    def hang() -> bool:
+        questions.append(1)
+        return is_back.wait(30)
+
+    monkeypatch.setattr(readiness, "LONGEST_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(readiness, "_are_migrations_done", hang)
+    began_at = time.monotonic()
+    answers = [client.get("/readyz") for _ in range(3)]
+    assert time.monotonic() - began_at < 3
+    assert [(each.status_code, each.json()["checks"]["database"]) for each in answers] == [(503, False)] * 3
+    assert len(questions) == 1
+    assert client.get("/livez").status_code == 200
+    is_back.set()
+    assert readiness._asking is not None
+    readiness._asking.join(10)
+    monkeypatch.setattr(readiness, "LONGEST_LOOK_SECONDS", 10)
+    assert client.get("/readyz").status_code == 200
 
 
 def test_strangers_read_no_more_than_whether_it_is_ready(

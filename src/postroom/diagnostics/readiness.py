@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.conf import settings
-from django.db import Error, connection
+from django.db import Error, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from postroom.outgoing import depth
 from postroom.outgoing.waiting import waiting
-from postroom.workspaces import stations
+from postroom.workspaces import installation, stations
 
 LEAST_FREE_SHARE = 0.01
 LEAST_FREE_OCTETS = 100 * 1024 * 1024
+LONGEST_LOOK_SECONDS = 4.0
 
 _are_migrated = False
+_asking: _Asking | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +41,53 @@ class Readiness:
 
 
 def look() -> Readiness:
-    """Look at everything now; raises nothing."""
+    """Look at everything now; raises nothing, and takes four seconds at most: a database may hang."""
     free_octets = _free_octets()
     checks = {"database": False, "migrations": False, "engine": False, "disk": _is_enough(free_octets)}
-    figures: dict[str, float | int | None] = {"free_octets": free_octets, "oldest_due_seconds": None}
-    with contextlib.suppress(Error):  # the answer says so
-        checks["migrations"] = _are_migrations_done()
-        checks["database"] = True
-        if checks["migrations"]:
-            checks["engine"] = stations.is_any_draining()
-            figures["oldest_due_seconds"] = _oldest_due_seconds()
-    return Readiness(checks, figures)
+    figures: dict[str, float | int | None] = {
+        "free_octets": free_octets,
+        "oldest_due_seconds": None,
+        "is_capturing": None,
+    }
+    found = _ask_database()
+    return Readiness({**checks, **found.checks}, {**figures, **found.figures})
+
+
+def _ask_database() -> Readiness:
+    """What it says in time; nothing while it still owes an answer to an earlier question."""
+    global _asking
+    if _asking is not None and _asking.is_alive():
+        return Readiness({})
+    _asking = asking = _Asking()
+    asking.start()
+    asking.join(LONGEST_LOOK_SECONDS)
+    return Readiness({}) if asking.is_alive() else asking.found
+
+
+class _Asking(threading.Thread):
+    """One question to the database, on a connection of its own.
+
+    Nobody can interrupt a thread that waits for a server which is there and does not answer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="readyz", daemon=True)
+        self.found = Readiness({})
+
+    def run(self) -> None:
+        """Ask; `found` stays empty as far as the database does not answer."""
+        checks, figures = dict[str, bool](), dict[str, float | int | None]()
+        try:
+            with contextlib.suppress(Error):  # the answer says so
+                checks["migrations"] = _are_migrations_done()
+                checks["database"] = True
+                if checks["migrations"]:
+                    checks["engine"] = stations.is_any_draining()
+                    figures["oldest_due_seconds"] = _oldest_due_seconds()
+                    figures["is_capturing"] = installation.is_anything_captured()
+        finally:
+            connections.close_all()
+        self.found = Readiness(checks, figures)
 
 
 def _are_migrations_done() -> bool:

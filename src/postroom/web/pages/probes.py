@@ -18,7 +18,8 @@ def livez(request: HttpRequest) -> JsonResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     """Ready: database and tables are as they should be, an engine runs somewhere, the disk has room.
 
-    Strangers read no more than that; what was found is for those who may read the metrics.
+    It answers within some seconds, also while the database hangs. Strangers read no more than that; what was
+    found is for those who may read the metrics.
     """
     found = readiness.look()
     said: dict[str, object] = {"status": "ok" if found.is_ready else "not ready"}
