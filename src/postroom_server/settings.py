@@ -97,13 +97,28 @@ _NOTICED_SOON = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+# The other way round, by the server: a process that freezes in the middle of a transaction, or whose machine
+# is gone, loses its locks after half a minute. Without this all others would wait for it without an end.
+_FREED_SOON = (
+    "-c idle_in_transaction_session_timeout=30s -c tcp_user_timeout=30s"
+    " -c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+)
+
+
+def _session_options(of_url: str) -> dict[str, str]:
+    """What sessions start with; DATABASE_URL has the last word. A pooler takes none, and would refuse us."""
+    ours = "" if CONFIG["POSTROOM_LISTEN_URL"] else _FREED_SOON
+    options = f"{ours} {of_url}".strip()
+    return {"options": options} if options else {}
 
 
 def _database() -> dict[str, Any]:
     url = CONFIG["DATABASE_URL"]
     if CONFIG.has_postgres:
         found: dict[str, Any] = {**dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True)}
-        return {**found, "OPTIONS": {**_NOTICED_SOON, **found.get("OPTIONS", {})}}
+        theirs = found.get("OPTIONS", {})
+        options = _session_options(theirs.get("options", ""))
+        return {**found, "OPTIONS": {**_NOTICED_SOON, **theirs, **options}}
     name = dj_database_url.parse(url)["NAME"] if url else str(POSTROOM_DATA / "postroom.sqlite3")
     return {
         "ENGINE": "postroom.sqlite",

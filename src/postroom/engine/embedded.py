@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 
 from postroom.engine import waking
 from postroom.engine.bells import Bell, FolderBell
@@ -22,10 +22,15 @@ SHORTEST_DELAY_SECONDS = 0.01
 
 def _say(error: Exception, what: str) -> None:
     """A database that does not answer is one line; anything else is a defect and shows where."""
-    if isinstance(error, (OperationalError, InterfaceError)):
+    if isinstance(error, (OperationalError, InterfaceError)) or _has_cut_us_off(error):
         log.warning("%s: the database does not answer (%s)", what, " ".join(str(error).split()))
     else:
         log.error(what, exc_info=error)
+
+
+def _has_cut_us_off(error: Exception) -> bool:
+    """PostgreSQL ended the session because we froze in a transaction; it calls that an internal error."""
+    return isinstance(error, InternalError) and getattr(error.__cause__, "sqlstate", "") == "25P03"
 
 
 class _Lane:

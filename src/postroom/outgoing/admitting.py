@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from django.db import connection
@@ -12,7 +12,8 @@ from django.db.models.functions import Coalesce
 
 from postroom.conversations.models.records import Stream
 from postroom.outgoing import allowances, tallies
-from postroom.outgoing.allowances import Account, Crossing
+from postroom.outgoing.allowances import Account, Crossing, Used
+from postroom.outgoing.dialects import wait_for_locks
 from postroom.outgoing.models import Email, FailureKind, Lane, State
 from postroom.outgoing.tallies import Move
 from postroom.outgoing.waiting import Waiting
@@ -20,12 +21,14 @@ from postroom.workspaces import plans
 
 Shares = list[tuple[int, int]]
 TURNED_AWAY = 500
+LONGEST_LOCK_SECONDS = 5
 
 
 class Budget:
     """The limits that one claim of a server meets, with their rows locked; nothing is asked if there is none.
 
-    `lanes` are those that would get a place. Use it inside the claim's transaction.
+    `lanes` are those that would get a place. Use it inside the claim's transaction. Raises OperationalError
+    (`dialects.is_lock_timeout`) if somebody keeps one of the rows locked for more than LONGEST_LOCK_SECONDS.
     """
 
     def __init__(self, lanes: Sequence[Waiting], now: datetime) -> None:
@@ -39,7 +42,7 @@ class Budget:
             for account in allowances.server_accounts(lane.server_id, now, [unit])
         }
         accounts = {*self.rates, *(self._account(lane.workspace_id) for lane in self._limited())}
-        self.used = allowances.lock(accounts) if accounts else {}
+        self.used = self._locked(accounts) if accounts else {}
 
     @property
     def places(self) -> int | None:
@@ -97,6 +100,11 @@ class Budget:
     def is_used_up(self, lane: Waiting) -> bool:
         """Is the whole of the day's limit used, and not only what bulk mail may take of it?"""
         return lane.limit is not None and self._used(lane.workspace_id) >= lane.limit
+
+    @staticmethod
+    def _locked(accounts: Collection[Account]) -> dict[Account, Used]:
+        wait_for_locks(LONGEST_LOCK_SECONDS)
+        return allowances.lock(accounts)
 
     def _limited(self) -> list[Waiting]:
         return [lane for lane in self.lanes.values() if lane.limit is not None]

@@ -6,28 +6,40 @@ then each gets a share of the claim. All times here are the database's.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from postroom.conversations.models.records import Stream
 from postroom.outgoing import allowances
-from postroom.outgoing.admitting import Budget, Shares, hold_over, turn_away
+from postroom.outgoing.admitting import LONGEST_LOCK_SECONDS, Budget, Shares, hold_over, turn_away
 from postroom.outgoing.allowances import Crossing, Place
-from postroom.outgoing.dialects import among, as_date, as_stored, aware, database_time, is_postgres, now_sql
+from postroom.outgoing.dialects import (
+    among,
+    as_date,
+    as_stored,
+    aware,
+    database_time,
+    is_lock_timeout,
+    is_postgres,
+    now_sql,
+)
 from postroom.outgoing.models import Email
 from postroom.outgoing.waiting import WAITING, Waiting, waiting
 
 __all__ = ["Claim", "Claimed", "Waiting", "among", "claim", "release", "share_out", "waiting"]
 
+log = logging.getLogger("postroom.sending")
 LEASE_SECONDS = (
     1800  # longer than any answer may take (RFC 5321 §4.5.3.2), since a live worker is never disturbed
 )
 _LEASE = timedelta(seconds=LEASE_SECONDS)
 LONGEST_CLAIM = 1000
+LOCKED_AGAIN_AFTER = timedelta(seconds=5)
 CLAIM_OCTETS = 64 * 1024 * 1024
 
 
@@ -110,9 +122,32 @@ def claim(
     Never more than the workspaces' daily limits and the server's own limits leave; their places are reserved
     in the same transaction. `after_lane_id` is the last claim's `last_lane_id`: with more lanes than places
     the turn goes on there. `now` None is the database's time. `tell` tells of `failed_message_ids` in the
-    same transaction.
+    same transaction. While somebody keeps what a limit counts locked, nothing is claimed: it is tried again.
     """
-    limit = min(limit, LONGEST_CLAIM)
+    try:
+        return _claim(server_id, lease, min(limit, LONGEST_CLAIM), now, tell, after_lane_id=after_lane_id)
+    except OperationalError as error:
+        if not is_lock_timeout(error):
+            raise
+    log.warning(
+        "Nothing claimed for server %d: for more than %d s another session has locked what its limits count. "
+        "It is tried again in %d s.",
+        server_id,
+        LONGEST_LOCK_SECONDS,
+        LOCKED_AGAIN_AFTER.total_seconds(),
+    )
+    return Claim((), (now or database_time()) + LOCKED_AGAIN_AFTER, after_lane_id)
+
+
+def _claim(
+    server_id: int,
+    lease: str,
+    limit: int,
+    now: datetime | None,
+    tell: Callable[[frozenset[int]], None],
+    *,
+    after_lane_id: int,
+) -> Claim:
     with transaction.atomic():
         now, lanes = waiting(server_id, now=now)
         ready = [lane for lane in lanes if lane.is_ready(now)]

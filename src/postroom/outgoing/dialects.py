@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils.dateparse import parse_datetime
 
 
@@ -34,6 +34,18 @@ def database_time() -> datetime:
         cursor.execute(f"SELECT {now_sql()}", [])
         now: datetime = aware(cursor.fetchone()[0])
     return now
+
+
+def wait_for_locks(seconds: int) -> None:
+    """In this transaction, wait for no lock any longer (PostgreSQL; on SQLite there is the one writer)."""
+    if is_postgres():
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '{seconds:d}s'")
+
+
+def is_lock_timeout(error: OperationalError) -> bool:
+    """Did it wait for a lock that somebody else kept for too long?"""
+    return getattr(error.__cause__, "sqlstate", "") == "55P03"
 
 
 def as_stored(time: datetime) -> Any:

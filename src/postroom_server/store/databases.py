@@ -157,6 +157,8 @@ class Postgres:
             ) from error
         self._open.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         self._open.execute("SET TIME ZONE 'UTC'")
+        # It lasts as long as it lasts, also while we wait for a slow disk, whatever the role's limits are.
+        self._open.execute("SET idle_in_transaction_session_timeout = 0")
         self._cursors = itertools.count()
 
     def rows(self, table: Table, where: str = "") -> Iterator[Row]:
