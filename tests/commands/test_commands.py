@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from django.db.models.functions import Now
 
 from postroom.conversations.models import Message, Record
 from postroom.incoming.models import ReceivedEmail, ReceivedState
 from postroom.outgoing.models import Email, Lane, State
-from postroom.workspaces.models import ApiKey, Member, SystemParameter, Workspace
+from postroom.workspaces.models import ApiKey, Installation, Member, SystemParameter, Workspace
 from tests.commands.conftest import Postroom
 from tests.commands.test_shapes import fits
 from tests.people import Cast, cast
@@ -234,7 +235,10 @@ def test_what_was_captured_goes_out_only_if_asked_for(postroom: Postroom, people
     postroom("queue", "cancel", str(email.pk))
     Email.objects.update(cancelled_because="captured")
     postroom("capture", "on")
-    postroom("capture", "off")
+    out = postroom("capture", "off").out
+    assert "1 captured email stays Cancelled" in out
+    assert "postroom capture off --retry-captured` sends" in out
+    assert "must not run" not in out
     email.refresh_from_db()
     assert email.state == State.CANCELLED
     postroom("capture", "on")
@@ -328,9 +332,13 @@ def test_a_password_that_is_not_written_as_an_address_wants_it_is_hidden(
     assert "ter2" not in shown
 
 
-def test_readyz_without_a_server_is_not_ready(postroom: Postroom, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POSTROOM_HTTP", "127.0.0.1:9")
-    assert postroom("readyz").exit_code == 1
+def test_a_copy_that_mails_again_is_told_that_the_original_must_not_run(
+    postroom: Postroom, people: Cast
+) -> None:
+    postroom("capture", "status")
+    Installation.objects.update(capturing_since=Now(), capture_reason="copy", capture_mode="all")
+    assert "what it was copied from must not run any more" in postroom("capture", "off").out
+    assert "must not run" not in postroom("capture", "off").out
 
 
 def test_the_link_for_a_lost_password_belongs_to_the_person(postroom: Postroom, people: Cast) -> None:

@@ -71,13 +71,26 @@ def switch_off(
 
     open_installation()
     from postroom.flows import capture
+    from postroom.workspaces import installation
+    from postroom.workspaces.models import Installation
 
-    count = capture.switch_off(
-        workspace_of(workspace) if workspace else None, is_captured_retried=retry_captured
-    )
+    meant = workspace_of(workspace) if workspace else None
+    was_copy = meant is None and Installation.objects.filter(capture_reason=installation.COPY).exists()
+    count = capture.switch_off(meant, is_captured_retried=retry_captured)
     if count and not as_json:
         print(f"{count} captured {'email goes' if count == 1 else 'emails go'} out now.")
     _print_status(as_json=as_json)
+    if not as_json:
+        _print_what_stays(capture.captured_count(meant), workspace)
+        if was_copy:
+            print("This is the original from now on: what it was copied from must not run any more.")
+
+
+def _print_what_stays(count: int, slug: str) -> None:
+    if count:
+        stays = "email stays" if count == 1 else "emails stay"
+        line = line_for(f"capture off --retry-captured{f' --workspace {slug}' if slug else ''}")
+        print(f"{count} captured {stays} Cancelled. `{line}` sends what may leave.")
 
 
 def _print_status(*, as_json: bool) -> None:

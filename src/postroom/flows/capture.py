@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from postroom.diagnostics import events
@@ -73,6 +74,15 @@ def switch_off(
     return sum(_retry_captured(here, by) for here in _meant(workspace))
 
 
+def captured_count(workspace: Workspace | None) -> int:
+    """How many Emails of one workspace, or (None) of all, were captured and may leave if they are retried."""
+    return _captured().filter(workspace__in=_meant(workspace)).count()
+
+
+def _captured() -> QuerySet[Email]:
+    return Email.objects.filter(state=State.CANCELLED, cancelled_because="captured")
+
+
 def _meant(workspace: Workspace | None) -> list[Workspace]:
     rows = list(Workspace.objects.all()) if workspace is None else [workspace]
     captures = installation.captures_of([row.pk for row in rows])
@@ -94,6 +104,6 @@ def _note(
 
 
 def _retry_captured(workspace: Workspace, by: Member | None) -> int:
-    captured = Email.objects.filter(workspace=workspace, state=State.CANCELLED, cancelled_because="captured")
+    captured = _captured().filter(workspace=workspace)
     acting = by if by and by.workspace_id == workspace.pk else administrator_of(workspace)
     return retrying.retry_what_can(captured, acting).count if acting else 0
