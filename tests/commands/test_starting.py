@@ -14,8 +14,8 @@ import pytest
 import typer
 from django.db import connection, connections
 
-from postroom.commands import asking, demo_words, endpoints, opening, serve
-from postroom.commands.calling import line_for
+from postroom.commands import asking, demo_words, endpoints, opening, roles, serve
+from postroom.commands.calling import as_called, line_for
 from postroom.commands.failures import Stopped
 from postroom.workspaces.models import Installation, Member, Workspace
 from postroom_server import config as configuration
@@ -47,9 +47,9 @@ def test_of_two_parts_that_start_at_once_on_one_address_the_second_is_told(
 ) -> None:
     """Nothing else tells them apart before they say that they are ready."""
     monkeypatch.setenv("POSTROOM_HTTP", "127.0.0.1:0")
-    with endpoints.take(configuration.load(), "POSTROOM_HTTP"):
-        with pytest.raises(Stopped, match=r"is taken by .* a POSTROOM_HTTP and a POSTROOM_SMTP of its own"):
-            endpoints.take(configuration.load(), "POSTROOM_HTTP")
+    told = pytest.raises(Stopped, match=r"is taken by .* a POSTROOM_HTTP and a POSTROOM_SMTP of its own")
+    with endpoints.take(configuration.load(), "POSTROOM_HTTP"), told:
+        endpoints.take(configuration.load(), "POSTROOM_HTTP")
 
 
 def test_the_port_suggested_is_not_one_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,6 +77,30 @@ def test_what_is_suggested_can_be_pasted(
     for name, text in environment.items():
         monkeypatch.setenv(name, text)
     assert line_for("queue list") == line
+
+
+def test_what_a_refusal_tells_to_start_is_called_as_this_process_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("POSTROOM_DATA", raising=False)
+    monkeypatch.setenv("UV", "/usr/bin/uv")
+    told = "Start `uv run postroom up` once, in postroom's folder."
+    assert as_called("Start `postroom up` once, in postroom's folder.") == told
+    assert as_called(told) == told
+
+
+@pytest.mark.parametrize("role", ["web", "smtp", "worker"])
+def test_every_part_says_that_there_is_no_workspace_yet(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever starts first, its operator reads what to do."""
+    said: list[str] = []
+    for name in ("take_endpoints", "engine_of", "make_ready"):
+        monkeypatch.setattr(serve, name, lambda *_: configuration.load())
+    monkeypatch.setattr(endpoints, "find", lambda *_: None)
+    monkeypatch.setattr(roles, "_load", lambda _: configuration.load())
+    monkeypatch.setattr(serve, "say_no_workspace", lambda: said.append("no workspace"))
+    monkeypatch.setattr(serve, "run", lambda *_, **__: said.append("runs"))
+    roles.worker(has_http=False) if role == "worker" else getattr(roles, role)()
+    assert said == ["no workspace", "runs"]
 
 
 def test_an_address_of_another_machine_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:

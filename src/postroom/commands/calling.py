@@ -13,6 +13,11 @@ def line_for(arguments: str) -> str:
     return " ".join([*_folder(), _command(), arguments])
 
 
+def as_called(sentence: str) -> str:
+    """The sentence, with every `postroom …` in it as the line that runs here."""
+    return sentence.replace("`postroom ", f"`{line_for('')}")
+
+
 def _folder() -> list[str]:
     folder = os.environ.get("POSTROOM_DATA", "")
     return [f"POSTROOM_DATA={shlex.quote(folder)}"] if folder else []

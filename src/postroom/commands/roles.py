@@ -37,6 +37,7 @@ def smtp() -> None:
     config = _load(SMTP)
     endpoints.find(config, "POSTROOM_SMTP")
     config = serve.make_ready()
+    serve.say_no_workspace()
     serve.run(config, SMTP, f"Ready smtp://{config['POSTROOM_SMTP']}: incoming mail")
 
 
@@ -53,6 +54,7 @@ def worker(
     http = serve.take_endpoints(config, "POSTROOM_HTTP") if has_http else None
     engine = serve.engine_of(config)
     config = serve.make_ready(engine)
+    serve.say_no_workspace()
     probes = f", probes at http://{config['POSTROOM_HTTP']}" if has_http else ""
     serve.run(
         config, WORKER, f"Ready worker: sends mail and runs what is due{probes}", http=http, engine=engine
