@@ -69,6 +69,8 @@ class Beats:
             except Exception:  # whatever it is, it must not end the beats
                 log.exception("Could not note that this process is alive")
             else:
+                if not self.is_well:
+                    log.info("The database answers again.")
                 self.is_well = True
 
     def beat(self) -> None:
