@@ -185,6 +185,22 @@ def test_trouble_with_the_database_is_temporary_and_stores_nothing(
     assert SpooledMail.objects.count() == 0
 
 
+@pytest.mark.django_db
+def test_a_database_that_is_away_is_one_line_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OperationalError("connection failed:\n\tIs the server running?")
+
+    monkeypatch.setattr("postroom.flows.receiving.place", fail)
+    caller = Caller(source="smtp", peer="192.0.2.7")
+    assert check_recipient(caller, f"sales@{DOMAIN}")[0].code == 451
+    assert receive(brought(letter())).code == 451
+    told = "the database does not answer (connection failed: Is the server running?)"
+    assert [record.getMessage().endswith(told) for record in caplog.records] == [True, True]
+    assert not any(record.exc_info for record in caplog.records)
+
+
 @pytest.mark.parametrize("forward_path", [f"postmaster@{DOMAIN}", "Postmaster"])
 def test_postmaster_reaches_the_conversation_of_the_workspace(people: Cast, forward_path: str) -> None:
     cast("neighbour")
@@ -235,7 +251,7 @@ def test_the_front_door_takes_a_mail_in_threads_of_its_own() -> None:
     door = FrontDoor(threads=2)
 
     async def visit() -> list[int]:
-        session = Session(peer="192.0.2.1", id="one", helo="mail.example.org")
+        session = Session("192.0.2.1", "one", "mail.example.org", reverse_path="ben@example.org")
         replies = [
             await door.sender(session, "ben@example.org", None),
             await door.recipient(session, f"sales@{DOMAIN}"),
@@ -247,6 +263,8 @@ def test_the_front_door_takes_a_mail_in_threads_of_its_own() -> None:
         return [reply.code for reply in replies]
 
     assert asyncio.run(visit()) == [250, 250, 452, 550, 250]
+    refused = ReceivedEmail.objects.get(forward_path="carla@example.com")
+    assert refused.reverse_path == "ben@example.org", "the line of a refused recipient names the sender"
     door.close()
     assert Record.objects.filter(model="crm.lead").count() == 1
 

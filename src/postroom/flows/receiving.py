@@ -13,7 +13,15 @@ from datetime import timedelta
 from itertools import groupby
 from typing import TypeVar, assert_never
 
-from django.db import DEFAULT_DB_ALIAS, IntegrityError, close_old_connections, connections, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connections,
+    transaction,
+)
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -82,8 +90,8 @@ def check_recipient(
         if reply.code >= 500:
             _refuse_at_rcpt(caller, forward_path, reply)
             measuring.received(ReceivedState.REFUSED)
-    except Exception:  # whatever goes wrong here, the sender keeps the mail and comes back
-        log.exception("Could not answer for %r", forward_path)
+    except Exception as error:  # whatever goes wrong here, the sender keeps the mail and comes back
+        _say_trouble(f"Could not answer {caller.peer or caller.source} for a recipient", error)
         return replies.TROUBLE, None
     return reply, found if isinstance(found, Place) and is_accepted(reply) else None
 
@@ -97,10 +105,18 @@ def receive(arrival: Arrival) -> Reply:
     try:
         with tracing.receiving(arrival.source, arrival.octets):
             return _receive(arrival)
-    except Exception:  # whatever goes wrong here, the sender keeps the mail and comes back
-        log.exception("Could not take a mail from %s", arrival.peer or arrival.source)
+    except Exception as error:  # whatever goes wrong here, the sender keeps the mail and comes back
+        _say_trouble(f"Could not take a mail from {arrival.peer or arrival.source}", error)
         measuring.received(measuring.DEFERRED)
         return replies.TROUBLE
+
+
+def _say_trouble(what: str, error: Exception) -> None:
+    """A database that does not answer is one line; anything else is a defect and shows where."""
+    if isinstance(error, (OperationalError, InterfaceError)):
+        log.warning("%s: the database does not answer (%s)", what, " ".join(str(error).split()))
+    else:
+        log.error("%s", what, exc_info=error)
 
 
 def _receive(arrival: Arrival) -> Reply:
@@ -311,7 +327,9 @@ class FrontDoor:
     async def recipient(self, session: Session, forward_path: str) -> Reply:
         """Answer RCPT TO by what is known of the address."""
         earlier = self._accepted.setdefault(session.id, [])
-        caller = Caller(source="smtp", peer=session.peer, helo=session.helo)
+        caller = Caller(
+            source="smtp", peer=session.peer, helo=session.helo, reverse_path=session.reverse_path
+        )
         reply, found = await self._decide(lambda: check_recipient(caller, forward_path, earlier))
         if found is not None:
             earlier.append(found)
