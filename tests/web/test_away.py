@@ -45,3 +45,4 @@ def test_a_program_reads_a_problem(people: Cast, client: Client, monkeypatch: py
     answer = client.get("/api/v1/records")
     assert (answer.status_code, answer["Content-Type"]) == (503, "application/problem+json")
     assert (answer.json()["code"], answer["Retry-After"]) == ("unavailable", "10")
+    assert "in 10 seconds" in answer.json()["detail"]

@@ -229,7 +229,9 @@ def problem_of(error: Exception) -> Problem:
             return Problem(code, str(error) or KNOWN[code].title)
     if isinstance(error, (OperationalError, InterfaceError)):
         log.warning("A request found no database: %s", " ".join(str(error).split()))
-        return Problem("unavailable", "The database does not answer now.", retry_after=10)
+        return Problem(
+            "unavailable", "The database does not answer now. Repeat this in 10 seconds.", retry_after=10
+        )
     log.error("A request failed", exc_info=error)
     return Problem("internal", "The request was not done. The log of the server says why.")
 
