@@ -289,7 +289,7 @@ def test_a_second_engine_on_a_folder_is_refused_with_the_way_to_postgresql(data_
 
     async def story() -> None:
         async with running(first):
-            with pytest.raises(EngineTaken, match=r"DATABASE_URL=postgresql://"):
+            with pytest.raises(EngineTaken, match=r"`postroom migrate-store --to postgresql://"):
                 await second.start()
         async with running(second):
             pass

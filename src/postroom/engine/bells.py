@@ -128,7 +128,8 @@ def _locked(path: Path) -> IO[str]:
     except BlockingIOError:
         file.close()
         raise EngineTaken(
-            f"Postroom already runs on the data folder {path.parent}. Stop it first, or, to run on several "
-            "processes or machines, move to PostgreSQL: set DATABASE_URL=postgresql://user:password@host/name."
+            f"Postroom already runs on the data folder {path.parent}. Stop it first. To run in several "
+            "processes or on several machines, stop it, move to PostgreSQL with `postroom migrate-store --to "
+            "postgresql://user:password@host/name`, and set DATABASE_URL to that."
         ) from None
     return file
