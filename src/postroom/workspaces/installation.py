@@ -72,8 +72,8 @@ def _refuse_beside_another(fingerprint: str) -> None:
     if other:
         raise AnotherRuns(
             "Another Postroom runs on this database, on another machine or another data folder. Nothing was "
-            "changed. If this is a copy, give it a database of its own with DATABASE_URL; if the database was "
-            "copied just now, or the other Postroom ended just now, start again in "
+            "changed. If this is a copy, give it a database of its own with DATABASE_URL; if that was copied "
+            "just now, or the other Postroom ended just now, start again in "
             f"{stations.GONE_AFTER.seconds} seconds. If this is to be a part of the other one, start it with "
             f"its name: POSTROOM_INSTANCE_ID={shlex.quote(other)}."
         )
@@ -186,6 +186,13 @@ def _level(values: list[Any], level: str) -> Capture:
 def is_capturing(workspace: Workspace | int) -> bool:
     """Is any mail of this workspace kept in or redirected?"""
     return capture_of(workspace if isinstance(workspace, int) else workspace.pk).mode != ""
+
+
+def is_anything_captured() -> bool:
+    """Is any mail of any workspace kept in or redirected?"""
+    row = Installation.objects.first()
+    everywhere = of_environment().mode or of_installation(row).mode
+    return bool(everywhere) or Workspace.objects.filter(is_capturing=True).exists()
 
 
 def start_capture(
