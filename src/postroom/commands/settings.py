@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from postroom.commands.calling import line_for
 from postroom.commands.output import AsJson, print_list, print_one
 
 if TYPE_CHECKING:
@@ -70,9 +71,9 @@ def readyz(as_json: AsJson = False) -> None:
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/readyz"
     is_ready, answer = _ask(url, config["POSTROOM_METRICS_TOKEN"])
     if as_json or is_ready:
-        print_one(ReadinessShape(is_ready, url, answer), "Ready.", as_json=as_json)
+        print_one(ReadinessShape(is_ready, url, answer), _ready_in_words(answer), as_json=as_json)
     if not is_ready:
-        raise Stopped(f"{url} is not ready: {json.dumps(answer)}")
+        raise Stopped(_not_ready_in_words(url, answer))
 
 
 def _ask(url: str, token: str) -> tuple[bool, Any]:
@@ -82,9 +83,55 @@ def _ask(url: str, token: str) -> tuple[bool, Any]:
         with urllib.request.urlopen(asked, timeout=10) as response:
             return True, json.load(response)
     except urllib.error.HTTPError as error:
-        return False, error.read().decode("utf-8", "replace")[:1000]
-    except (OSError, ValueError) as error:
-        return False, str(getattr(error, "reason", error))
+        return False, _read(error)
+    except TimeoutError:
+        return False, "no answer in 10 seconds"
+    except ValueError:
+        return False, "an answer that is not Postroom's"
+    except OSError as error:
+        return False, str(getattr(getattr(error, "reason", error), "strerror", None) or "no connection")
+
+
+def _read(refused: urllib.error.HTTPError) -> Any:
+    text = refused.read(100_000).decode("utf-8", "replace")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text[:1000]
+
+
+def _ready_in_words(answer: Any) -> str:
+    """What POSTROOM_HTTP said of itself; a stranger is told no more than that it is ready."""
+    figures = answer.get("figures", {}) if isinstance(answer, dict) else {}
+    if not figures.get("is_capturing"):
+        return "Ready."
+    status = line_for("capture status")
+    return f"Ready. Capture mode keeps mail in, or redirects it: `{status}` says which, and how it ends."
+
+
+# In this order: what stands above is why the ones below could not be seen.
+_REMEDIES = {
+    "database": "The database does not answer: start it, or correct DATABASE_URL (`postroom config show`).",
+    "migrations": "The tables are not those of this version: a start of `postroom up`, `postroom web` or "
+    "`postroom worker` brings them up to date.",
+    "engine": "No engine runs, so nothing is sent: start `postroom up` or `postroom worker`.",
+}
+_DISK = "The disk is nearly full, and mail that comes in may find no room: free some of it."
+
+
+def _not_ready_in_words(url: str, answer: Any) -> str:
+    if not isinstance(answer, dict):
+        remedy = "Start it, or say where it listens with POSTROOM_HTTP."
+        return f"Postroom does not answer at {url} ({answer}). {remedy}"
+    if "checks" not in answer:
+        return (
+            f"{url} is not ready, and says why only on its own machine or to POSTROOM_METRICS_TOKEN: "
+            "set the one that it was started with."
+        )
+    checks = answer["checks"]
+    found = [remedy for name, remedy in _REMEDIES.items() if not checks.get(name)][:1]
+    found += [] if checks.get("disk") else [_DISK]
+    return f"{url} is not ready. {' '.join(found)}"
 
 
 def _shown(setting: Setting, value: Value) -> str:
