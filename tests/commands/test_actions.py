@@ -36,6 +36,7 @@ def put(key: str = "mail_queue", **changed: Any) -> None:
 def test_actions_are_listed_in_words_and_for_programs(postroom: Postroom, people: Cast) -> None:
     shown = postroom("action", "list").out
     assert "every 60 minutes" in shown
+    assert "“Every” goes by the clock of the time zone beside it; the other times are in UTC." in shown
     assert "This version of Postroom has no webhooks" in shown
     listed = postroom("action", "list", "--json")
     assert fits(listed, "action list")
@@ -100,12 +101,13 @@ def test_a_short_interval_is_set_with_a_warning(postroom: Postroom, people: Cast
         (("mail_queue",), 2, "Say what to change"),
         (("nothing", "--every", "30"), 2, "mail_queue, mailing_queue"),
         (("mail_queue", "--every", "4"), 1, "The shortest interval is 5 minutes"),
-        (("mail_queue", "--every", "0"), 2, "than or equal to 1"),
+        (("mail_queue", "--every", "0"), 1, "The interval is a whole number from 1 to 999."),
+        (("mail_queue", "--priority", "100"), 1, "from 0, which runs first, to 99"),
         (("mail_queue", "--unit", "years"), 2, "minutes, hours, days, weeks, months"),
         (("mail_queue", "--time-zone", "Bucharest"), 1, "Europe/Bucharest"),
         (("mail_queue", "--next-call", "soon"), 2, "Write one like"),
         (("mail_queue", "--next-call", "2001-01-01T03:20"), 1, "Choose one that lies ahead"),
-        (("mail_queue", "--next-call", "9999-12-31T23:59", "--time-zone", "America/Lima"), 2, "too far away"),
+        (("mail_queue", "--next-call", "9999-12-31T23:59", "--time-zone", "America/Lima"), 1, "a year ahead"),
         (("fetchmail", "--every", "30"), 1, "This version of Postroom"),
     ],
 )

@@ -335,6 +335,32 @@ def test_it_is_switched_off_and_on_again(people: Cast, as_olga: Client) -> None:
     assert (changed.is_active, changed.deactivated_at, changed.failure_count) == (True, None, 0)
 
 
+def test_what_is_off_does_not_speak_of_an_earlier_run(people: Cast, as_olga: Client) -> None:
+    action = action_of(people, is_active=False)
+    shown = page(as_olga, action)
+    assert "Planned earlier" not in shown
+    assert "None: it is switched off, and nobody has pressed Run Manually." in shown
+    Trigger.objects.create(action=action, at=timezone.now(), is_by_hand=True)
+    assert "planned earlier:" not in listed(as_olga)
+
+
+def test_switching_off_the_email_queue_says_that_bulk_mail_waits(people: Cast, as_olga: Client) -> None:
+    action = action_of(people)
+    assert "Switched off, all bulk mail waits." in page(as_olga, action)
+    url = reverse("action", args=[action.pk])
+    answer = as_olga.post(url, typed(action, is_active=None), follow=True)
+    assert "All bulk mail waits from now on" in answer.content.decode()
+
+
+def test_the_page_looks_again_by_itself_while_a_run_goes_on(people: Cast, as_olga: Client) -> None:
+    """And has a link for who reads without JavaScript; afterwards it stays still."""
+    assert 'hx-trigger="every 3s"' in page(as_olga, running(people))
+    assert "Look again" in page(as_olga, running(people))
+    still = page(as_olga, action_of(people, lease="", began_at=None, next_call_at=AT))
+    assert "hx-trigger" not in still
+    assert "Look again" not in still
+
+
 def test_what_is_planned_is_listed_with_its_time(people: Cast, as_olga: Client) -> None:
     action = action_of(people, time_zone="Europe/Bucharest")
     Trigger.objects.create(action=action, at=AT)

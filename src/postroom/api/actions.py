@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Literal
 
 from django.http import HttpRequest
 from ninja import Router, Status
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from postroom.api.callers import key_of
 from postroom.api.problems import not_found, only_for
@@ -21,17 +22,21 @@ from postroom.schedule.models import ScheduledAction
 from postroom.workspaces.models import Member
 
 router = Router(tags=["actions"])
-Priority = Annotated[int, Field(ge=0, le=LOWEST_PRIORITY)]
+# The flow refuses what lies outside, and says so in words; the bounds here are for the documentation.
+Interval = Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": LONGEST_INTERVAL})]
+Priority = Annotated[int, Field(json_schema_extra={"minimum": 0, "maximum": LOWEST_PRIORITY})]
 
 
 class ActionToChange(Asked):
     """What is changed of an action; what is left out stays."""
 
     is_active: bool = True
-    interval: Annotated[int, Field(ge=1, le=LONGEST_INTERVAL)] = 1
+    interval: Interval = Field(1, description="How many of the unit; at least 5 minutes.")
     unit: Literal["minutes", "hours", "days", "weeks", "months"] = "minutes"
-    next_call_at: AwareDatetime | None = Field(
-        None, description="Days, weeks and months keep the hour that this has in the action's time zone."
+    next_call_at: datetime | None = Field(
+        None,
+        description="Without an offset it is meant by the clock of the action's time zone; days, weeks and "
+        "months keep that hour.",
     )
     time_zone: str = Field("", max_length=64, description="An IANA name; empty: that of the workspace.")
     priority: Priority = Field(5, description="Of several that are due, the lowest runs first.")

@@ -11,10 +11,12 @@ from django.utils.translation import gettext as _
 
 from postroom.diagnostics.events import EventKind, note
 from postroom.flows.acting import refuse_unless_may_change, refuse_while_running
+from postroom.flows.action_shapes import waiting_for, waiting_shown
 from postroom.schedule import triggers
-from postroom.schedule.calendar import Unit
+from postroom.schedule.calendar import Unit, first_moment
 from postroom.schedule.catalogue import MAIL_QUEUE
 from postroom.schedule.models import ScheduledAction
+from postroom.schedule.planning import zone_of
 from postroom.workspaces.models import Member
 from postroom.workspaces.refusals import RequestRefused
 from postroom.workspaces.time_zones import known_zone
@@ -47,9 +49,10 @@ def change(
 ) -> tuple[str, ...]:
     """Change what is given (None leaves it as it is; `time_zone` "" means the workspace's clock).
 
-    Returns the sentences to warn with; what they warn of was done. `next_call_at` is aware and lies ahead, or
-    is now: the calls after it are counted from it. `action` is then as it is stored. Raises RequestRefused,
-    with nothing changed, and ActionRuns while it is at work.
+    Returns the sentences to warn with; what they warn of was done. `next_call_at` lies ahead, or is now;
+    without a zone it is meant by the clock that the action is to keep. The calls after it are counted from
+    it. `action` is then as it is stored. Raises RequestRefused, with nothing changed, and ActionRuns while it
+    is at work.
     """
     refuse_unless_may_change(action, by)
     with transaction.atomic():
@@ -57,22 +60,32 @@ def change(
         before = _told(row)
         _set_rhythm(row, interval, unit)
         _set_clock(row, time_zone)
-        _set_next_call(row, next_call_at)
+        _set_next_call(row, _by_its_clock(row, next_call_at))
         _set_priority(row, priority)
         if is_active is not None:
             _set_active(row, is_active=is_active)
         _store(row, before, by)
     action.refresh_from_db()
-    return _warnings(row) if interval is not None or unit is not None else ()
+    return tuple(
+        filter(
+            None,
+            [
+                _too_often(row) if interval is not None or unit is not None else "",
+                _skipped(row, next_call_at),
+                _long_ahead(row) if next_call_at is not None else "",
+                _bulk_waits(row) if before["is_active"] and not row.is_active else "",
+            ],
+        )
+    )
 
 
-def switch(action: ScheduledAction, by: Member, is_active: bool) -> None:
-    """Switch it on or off; raises what `change` raises. Switched on, it starts with a clean slate.
+def switch(action: ScheduledAction, by: Member, is_active: bool) -> tuple[str, ...]:
+    """Switch it on or off; returns and raises what `change` does. Switched on, it starts with a clean slate.
 
     Switched off, it is run by hand only, what was left over of its last run stays undone, and triggers for
     later wait for a week. Calls that were missed while it was off are made up by one run.
     """
-    change(action, by, is_active=is_active)
+    return change(action, by, is_active=is_active)
 
 
 def _locked(action: ScheduledAction) -> ScheduledAction:
@@ -127,6 +140,15 @@ def _set_clock(row: ScheduledAction, time_zone: str | None) -> None:
         row.time_zone = known_zone(time_zone) if time_zone.strip() else ""
 
 
+def _by_its_clock(row: ScheduledAction, at: datetime | None) -> datetime | None:
+    if at is None or at.tzinfo is not None:
+        return at
+    try:
+        return first_moment(at, zone_of(row))
+    except OverflowError as error:
+        raise RequestRefused(_("That is more than a year ahead. Choose an earlier time.")) from error
+
+
 def _set_next_call(row: ScheduledAction, at: datetime | None) -> None:
     if at is None:
         return
@@ -173,12 +195,48 @@ def _store(row: ScheduledAction, before: dict[str, object], by: Member) -> None:
     transaction.on_commit(triggers.wake)
 
 
-def _warnings(row: ScheduledAction) -> tuple[str, ...]:
+# What to think about all the same.
+
+
+def _too_often(row: ScheduledAction) -> str:
     if row.key != MAIL_QUEUE or length_of(row) >= SHORT_FOR_MAIL:
-        return ()
-    return (
-        _(
-            "Under 15 minutes one run may not get through everything before the next one begins. It does not "
-            "hurry anything either: urgent mail leaves at once and does not wait for this action."
-        ),
+        return ""
+    return _(
+        "Under 15 minutes one run may not get through everything before the next one begins. It does not "
+        "hurry anything either: urgent mail leaves at once and does not wait for this action."
     )
+
+
+def _skipped(row: ScheduledAction, asked: datetime | None) -> str:
+    """Was an hour asked for that the clocks of its zone skip on that day?"""
+    zone = zone_of(row)
+    local = row.next_call_at.astimezone(zone).replace(tzinfo=None)
+    if asked is None or asked.tzinfo is not None or asked == local:
+        return ""
+    words = _(
+        "On that day the clocks of %(zone)s skip %(asked)s, so it runs at %(then)s, and keeps that hour from "
+        "then on. To keep the hour that you asked for, choose another day."
+    )
+    return words % {"zone": zone.key, "asked": f"{asked:%H:%M}", "then": f"{local:%H:%M}"}
+
+
+def _long_ahead(row: ScheduledAction) -> str:
+    if row.next_call_at <= timezone.now() + length_of(row) * 1.2:
+        return ""
+    words = _(
+        "It does not run before %(time)s, which is further ahead than its interval. Until then only Run "
+        "Manually, or something that plans an earlier run, lets it run."
+    )
+    zone = zone_of(row)
+    return words % {"time": f"{row.next_call_at.astimezone(zone):%Y-%m-%d %H:%M} {zone.key}"}
+
+
+def _bulk_waits(row: ScheduledAction) -> str:
+    if row.key != MAIL_QUEUE:
+        return ""
+    waits = waiting_shown(row.key, waiting_for(row, timezone.now()))
+    words = _(
+        "All bulk mail waits from now on, until this action is switched on again or somebody presses Run "
+        "Manually; urgent mail and retries do not. %(waits)s"
+    )
+    return (words % {"waits": f"{waits}." if waits else ""}).strip()

@@ -147,10 +147,17 @@ def waiting_for(action: ScheduledAction, now: datetime) -> int | None:
     return find(action.workspace_id, now)[: COUNTED_TO + 1].count() if find else None
 
 
+def waiting_shown(key: str, count: int | None) -> str:
+    """What `waiting_for` has counted, in words; "" if nothing waits."""
+    count = count or 0
+    return action_words.waiting_words(key, min(count, COUNTED_TO), is_more=count > COUNTED_TO)
+
+
 def _gated_emails(workspace_id: int, now: datetime) -> QuerySet[Email]:
+    """Also those that are to leave later: a run lets them go, too."""
     gated = Lane.objects.filter(workspace_id=workspace_id, message=None, released_until__isnull=False)
-    due = Email.objects.waiting().filter(lane__in=gated.values("pk"), due_at__lte=now)
-    return due.filter(due_at__gt=F("lane__released_until")).order_by()
+    waiting = Email.objects.waiting().filter(lane__in=gated.values("pk"))
+    return waiting.filter(due_at__gt=F("lane__released_until")).order_by()
 
 
 def _waiting_mailings(workspace_id: int, now: datetime) -> QuerySet[Lane, Any]:

@@ -9,9 +9,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from postroom.flows.action_settings import LONGEST_INTERVAL, LOWEST_PRIORITY
-from postroom.schedule.calendar import first_moment
 from postroom.schedule.models import ScheduledAction
-from postroom.schedule.planning import zone_named, zone_of
+from postroom.schedule.planning import zone_of
 from postroom.web.forms import ZoneField
 from postroom.web.later_forms import LocalTimeField
 
@@ -22,7 +21,14 @@ class ActionForm(forms.Form):
     """When an action runs. Its next call is typed as the clock of its own zone shows it."""
 
     is_active = forms.BooleanField(label=gettext_lazy("Switched on"), required=False)
-    interval = forms.IntegerField(label=gettext_lazy("Every"), min_value=1, max_value=LONGEST_INTERVAL)
+    interval = forms.IntegerField(
+        label=gettext_lazy("Every"),
+        min_value=1,
+        max_value=LONGEST_INTERVAL,
+        help_text=gettext_lazy(
+            "A shorter interval counts from now, a longer one from the next call that is planned already."
+        ),
+    )
     unit = forms.ChoiceField(label=gettext_lazy("Unit"), choices=ScheduledAction.Unit.choices)
     next_call = LocalTimeField(label=gettext_lazy("Next call"))
     time_zone = ZoneField(label=gettext_lazy("Time zone"), required=False)
@@ -38,23 +44,18 @@ class ActionForm(forms.Form):
         local = action.next_call_at.astimezone(zone).replace(tzinfo=None, second=0, microsecond=0)
         initial = {name: getattr(action, name) for name in ("is_active", "interval", "unit", "priority")}
         super().__init__(typed, initial={**initial, "next_call": local, "time_zone": action.time_zone})
-        self._workspace_zone = action.workspace.time_zone
         words = _("By the clock of %(zone)s. Days, weeks and months keep this hour, in summer and winter.")
         self.fields["next_call"].help_text = words % {"zone": zone.key}
         words = _("Whose clock it keeps. Empty: that of the workspace, %(zone)s.")
-        self.fields["time_zone"].help_text = words % {"zone": self._workspace_zone}
+        self.fields["time_zone"].help_text = words % {"zone": action.workspace.time_zone}
 
     def clean(self) -> dict[str, Any]:
-        """The next call becomes aware; it is given only where it, or whose clock it is meant by, is new."""
+        """The next call is given only where it, or whose clock it is meant by, is new."""
         cleaned = super().clean() or {}
         if {"next_call", "time_zone"} <= cleaned.keys() and {"next_call", "time_zone"} & set(
             self.changed_data
         ):
-            zone = zone_named(cleaned["time_zone"] or self._workspace_zone)
-            try:
-                cleaned["next_call_at"] = first_moment(cleaned["next_call"], zone)
-            except OverflowError:
-                self.add_error("next_call", _("That is more than a year ahead. Choose an earlier time."))
+            cleaned["next_call_at"] = cleaned["next_call"]
         return cleaned
 
     @property

@@ -9,7 +9,7 @@ from datetime import datetime
 from django.utils.formats import date_format
 
 from postroom.flows import action_words
-from postroom.flows.action_shapes import COUNTED_TO, ActionShape, shape_of_action
+from postroom.flows.action_shapes import ActionShape, shape_of_action, waiting_shown
 from postroom.flows.action_words import ActionState
 from postroom.schedule.models import ScheduledAction
 from postroom.schedule.planning import zone_of
@@ -71,6 +71,11 @@ class ActionRow:
         return self.shape.is_available and self.state is not ActionState.RUNNING
 
     @property
+    def is_under_way(self) -> bool:
+        """Does a run go on, or begin within a minute?"""
+        return self.state in (ActionState.RUNNING, ActionState.DUE, ActionState.GOES_ON)
+
+    @property
     def next_clock(self) -> str:
         """Its next call as the clock of its zone shows it; "" if it does not run by itself."""
         return self._clock(self.shape.next_call_at) if self.shape.is_active else ""
@@ -95,8 +100,7 @@ class ActionRow:
     @property
     def waits(self) -> str:
         """What waits for it."""
-        count = self.shape.waiting or 0
-        return action_words.waiting_words(self.shape.key, min(count, COUNTED_TO), is_more=count > COUNTED_TO)
+        return waiting_shown(self.shape.key, self.shape.waiting)
 
     @property
     def warning(self) -> str:

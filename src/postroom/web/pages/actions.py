@@ -63,7 +63,7 @@ def run_action(request: MemberRequest, pk: int) -> HttpResponse:
     except RequestRefused as refusal:
         messages.error(request, str(refusal))
     else:
-        words = _("%(action)s runs now. Load the page again to see what it did.")
+        words = _("%(action)s runs now. What it did is shown here once it has ended.")
         messages.success(request, words % {"action": row.shape.name})
     return redirect("action", pk)
 
