@@ -51,7 +51,7 @@ def test_killed_while_it_sends_and_moved_an_installation_goes_on_where_it_was(
     machine.start(is_awaited=True)
     busy = postroom(machine, "migrate-store", "--to", url)
     assert busy.code == 1
-    assert "already runs on the data folder" in busy.err
+    assert "runs on the data folder" in busy.err
     until(lambda: target.count >= 30, what="30 mails taken")
     machine.kill()
     before, in_hand = (
@@ -59,6 +59,13 @@ def test_killed_while_it_sends_and_moved_an_installation_goes_on_where_it_was(
         tables_of(machine).number("SELECT COUNT(*) FROM postroom_email WHERE lease <> ''"),
     )
 
+    elsewhere = machine.folder.parent / "elsewhere" / "storage"
+    for narrow in (["--storage", str(elsewhere)], ["--workspace", "demo"]):
+        unsettled = postroom(machine, "migrate-store", "--to", url, *narrow)
+        assert unsettled.code == 1
+        assert f"{in_hand} emails were being sent" in unsettled.err
+        assert "up` here once, stop it with Ctrl+C, and try again" in unsettled.err
+    assert not elsewhere.exists()
     looked = postroom(machine, "migrate-store", "--to", url, "--dry-run", "--json").json
     assert looked["is_dry_run"] is True
     assert tables_of(moved(machine, url)).rows("SELECT 1 FROM pg_tables WHERE schemaname = 'public'") == []
@@ -141,3 +148,27 @@ def test_workspaces_move_one_after_the_other_and_keep_their_numbers(
         there.start(is_awaited=True)
         assert target.count == 0
         assert "Capture mode is on" in there.log.read_text()
+
+
+def test_a_workspace_that_captured_here_is_said_to_capture_there(machine: Machine, url: str) -> None:
+    clerk(machine, "fill", "demo")
+    # as a move leaves it that was killed between the two commits
+    tables_of(machine).rows("UPDATE postroom_workspace SET is_capturing = 1, capture_mode = 'all'")
+    ran = postroom(machine, "migrate-store", "--to", url, "--workspace", "demo")
+    assert ran.code == 0, ran.err
+    assert "It captures there as well" in ran.out
+    assert "`postroom capture off --workspace demo` there ends that" in ran.out
+
+
+def test_another_data_folder_is_named_with_all_that_it_needs(
+    machine: Machine, url: str, tmp_path: Path
+) -> None:
+    clerk(machine, "fill", "demo")
+    tables_of(machine).rows("DELETE FROM postroom_scheduledmessage")
+    tables_of(machine).rows("DELETE FROM postroom_attachment")
+    ran = postroom(machine, "migrate-store", "--to", url, "--storage", str(tmp_path / "new" / "storage"))
+    assert ran.code == 0, ran.err
+    assert (
+        f"Set POSTROOM_DATA there to {tmp_path / 'new'} and copy {machine.folder / 'secret.key'}" in ran.out
+    )
+    assert (tmp_path / "new" / "storage").is_dir()

@@ -37,6 +37,7 @@ class MovedShape:
     `workspace` None: the whole installation. `in_hand_count` emails were being sent when it was stopped: the
     first start settles them. `file_count` files were copied into another storage (0 if it stays where it is),
     `missing_files` were not in it. `is_capturing`: the target sends nothing until somebody says that it may.
+    `is_workspace_capturing`: the workspace alone captures its mail there, as it did here before.
     """
 
     target: str
@@ -48,6 +49,7 @@ class MovedShape:
     file_count: int
     missing_files: list[str]
     is_capturing: bool
+    is_workspace_capturing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,10 @@ def migrate_store(
     ] = "",
     storage: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Copy the files into this storage; left out: they stay."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Copy the files into this storage, e.g. /srv/new/storage; left out: they stay.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Look, compare and count; write nothing.")
@@ -115,11 +120,14 @@ def _sqlite_of(config: Config, to: str) -> Path:
 
 @contextlib.contextmanager
 def _only_we(move: _Move) -> Iterator[None]:
-    """Hold the folder so that no engine runs on it. Raises EngineTaken."""
-    from postroom.engine.bells import FolderBell
+    """Hold the folder so that no engine runs on it. Raises Stopped."""
+    from postroom.engine.bells import EngineTaken, FolderBell
 
     bell = FolderBell(move.folder)
-    bell.claim()
+    try:
+        bell.claim()
+    except EngineTaken:
+        raise Stopped(f"Postroom runs on the data folder {move.folder}. Stop it first.") from None
     yield
     del bell
 
@@ -143,6 +151,7 @@ def _moved(move: _Move, source: Database) -> MovedShape:
     with contextlib.closing(databases.Postgres(move.url)) as target:
         _refuse_unfit(source, target)
         _refuse_full(move, source, target)
+        _refuse_unsettled(move, source)
     if move.is_dry_run:
         return _shape(move, source, _counted(move, source))
     if not move.slug:
@@ -193,6 +202,16 @@ def _refuse_full(move: _Move, source: Database, target: Database) -> None:
         workspace_moving.refuse_if_taken(source, target, parts)
 
 
+def _refuse_unsettled(move: _Move, source: Database) -> None:
+    """Who starts on another folder has no journals; the same folder's first start reads them."""
+    from postroom_server.store import moving
+
+    if move.slug:
+        moving.refuse_unsettled(source, move.folder, _workspace_id(move, source))
+    elif move.storage is not None:
+        moving.refuse_unsettled(source, move.folder, None)
+
+
 def _drop_empty_tables(move: _Move) -> None:
     from postroom_server.store import databases, loading
 
@@ -240,7 +259,9 @@ def _one(move: _Move, source: Database, target: Database, progress: Progress) ->
     copied = workspace_moving.move_rows(source, target, workspace_id, mapping, progress)
     count, missing = _copy_files(move, source, progress, workspace_id)
     is_capturing = workspace_moving.settle_installation(source, target)
-    shape = _shape(move, source, copied, files=(count, missing), is_capturing=is_capturing)
+    shape = _shape(
+        move, source, copied, files=(count, missing), is_capturing=is_capturing, workspace_id=workspace_id
+    )
     workspace_moving.capture_in_source(source, workspace_id)
     source.commit()  # before the target's: never may it leave from both
     target.commit()
@@ -265,8 +286,9 @@ def _shape(
     *,
     files: tuple[int, list[str]] = (0, []),
     is_capturing: bool = False,
+    workspace_id: int | None = None,
 ) -> MovedShape:
-    from postroom_server.store import moving
+    from postroom_server.store import moving, workspace_moving
 
     return MovedShape(
         target=move.target,
@@ -274,10 +296,12 @@ def _shape(
         is_dry_run=move.is_dry_run,
         tables=[MovedTableShape(each.name, each.count) for each in copied],
         row_count=sum(each.count for each in copied),
-        in_hand_count=source.number(moving.IN_HAND),
+        in_hand_count=0 if move.slug else moving.in_hand_count(source),
         file_count=files[0],
         missing_files=files[1],
         is_capturing=is_capturing,
+        is_workspace_capturing=workspace_id is not None
+        and workspace_moving.is_capturing_in(source, workspace_id),
     )
 
 
@@ -310,12 +334,30 @@ def _next_step(shape: MovedShape, move: _Move) -> str:
     )
     if shape.workspace:
         back = f"postroom capture off --workspace {shape.workspace}"
-        return (
-            f"Here the workspace {shape.workspace} captures its mail from now on; `{back}` ends that if you "
-            f"go back. Let its mail domains lead to the other installation.{capture}"
+        too = (
+            f" It captures there as well, as it did here before the move: `{back}` there ends that."
+            if shape.is_workspace_capturing
+            else ""
         )
-    folder = " and POSTROOM_DATA to the folder of the copied storage" if move.storage else ""
+        return (
+            f"Here the workspace {shape.workspace} captures its mail from now on: what is posted or arrives "
+            f"here is not known there. `{back}` ends that if you go back. Let its mail domains lead to the "
+            f"other installation.{too}{_own_folder(move)}{capture}"
+        )
     return (
-        f"Set DATABASE_URL to it{folder}, and start Postroom again.{capture} Nothing starts on the SQLite "
-        f"file any more; to go back to it, remove {move.database}-moved."
+        f"Set DATABASE_URL to it, and start Postroom again.{_own_folder(move)}{capture} Nothing starts on "
+        f"the SQLite file any more; to go back to it, remove {move.database}-moved."
     )
+
+
+def _own_folder(move: _Move) -> str:
+    """What another data folder needs before the first start there."""
+    if move.storage is None:
+        return ""
+    from postroom_server.keys import FILE_NAME
+    from postroom_server.settings import CONFIG
+
+    storage = move.storage.resolve()
+    where = str(storage.parent) if storage.name == "storage" else f"a folder that has {storage} as `storage`"
+    key = f" and copy {move.folder / FILE_NAME} into it first" if not CONFIG["POSTROOM_SECRET_KEY"] else ""
+    return f" Set POSTROOM_DATA there to {where}{key}."

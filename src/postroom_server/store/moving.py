@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from postroom.outgoing import journal
 from postroom.workspaces import installation
 from postroom_server.folder import MOVED, SHUT
 from postroom_server.store import files, loading, named, rows, tables
@@ -19,7 +20,7 @@ from postroom_server.store.refusals import StoreRefused
 from postroom_server.store.rows import Digest, Row
 from postroom_server.store.tables import Table
 
-IN_HAND = "SELECT COUNT(*) FROM postroom_email WHERE lease <> ''"
+_IN_HAND = "SELECT COUNT(*) FROM postroom_email WHERE lease <> ''"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,30 @@ def counts(source: Database) -> list[Copied]:
         Copied(table.name, source.number(f'SELECT COUNT(*) FROM "{table.name}"')) for table in tables.tables()
     ]
     return [each for each in found if each.count]
+
+
+def in_hand_count(source: Database, workspace_id: int | None = None) -> int:
+    """How many emails were being sent when Postroom ended; of a workspace, or of all."""
+    of = f" AND workspace_id = {workspace_id:d}" if workspace_id is not None else ""
+    return source.number(_IN_HAND + of)
+
+
+def refuse_unsettled(source: Database, folder: Path, workspace_id: int | None) -> None:
+    """Raise StoreRefused if what became of emails is known here alone: the journals stay in this folder."""
+    count = in_hand_count(source, workspace_id)
+    if count or _has_journals(folder / "journal"):
+        raise StoreRefused(
+            f"{count} emails were being sent when Postroom ended, and only the journals in {folder} say how "
+            "that went: elsewhere some would be sent twice. Start `postroom up` here once, stop it with "
+            "Ctrl+C, and try again."
+        )
+
+
+def _has_journals(folder: Path) -> bool:
+    left = list(journal.left_behind(folder))
+    for each in left:
+        each.close()
+    return bool(left)
 
 
 def move_rows(source: Database, target: Database, progress: Progress) -> list[Copied]:
@@ -124,9 +149,11 @@ def copy_files(
 ) -> tuple[int, list[str]]:
     """Copy the files that rows name into another storage; return how many, and those that were not there.
 
-    What lies there already with the right octets is left. Raises StoreRefused if one came out differently.
+    The storage is made, also if it gets no file. What lies there already with the right octets is left.
+    Raises StoreRefused if one came out differently.
     """
     count, missing = 0, []
+    other.mkdir(mode=0o700, parents=True, exist_ok=True)
     progress.begin("Files", None)
     for name in named.named_files(source, workspace_id):
         if not (storage / name).exists():

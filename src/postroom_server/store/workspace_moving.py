@@ -278,6 +278,12 @@ def settle_installation(source: Database, target: Database) -> bool:
     return True
 
 
+def is_capturing_in(source: Database, workspace_id: int) -> bool:
+    """Does the workspace capture its mail by its own switch? The target then has it so, too."""
+    query = f"SELECT COUNT(*) FROM {Workspace._meta.db_table} WHERE is_capturing AND id = {workspace_id:d}"
+    return bool(source.number(query))
+
+
 def capture_in_source(source: Database, workspace_id: int) -> None:
     """Let nothing of the workspace leave from where it was: it leaves from the target now."""
     source.say(

@@ -82,7 +82,7 @@ def test_no_row_of_what_was_moved_changes_any_more(
     path: Path, writer: sqlite3.Connection, write: str
 ) -> None:
     move(path)
-    with pytest.raises(sqlite3.OperationalError, match="was moved to postgresql://db.example/postroom"):
+    with pytest.raises(sqlite3.OperationalError, match=r"was moved to postgresql://db\.example/postroom"):
         writer.execute(write)
     assert writer.execute("SELECT * FROM postroom_workspace").fetchall() == [(1, "demo")]
     writer.execute("INSERT INTO hosts_own VALUES (1)")
