@@ -169,7 +169,7 @@ def test_this_machine_reads_them_without_a_token(client: Client, people: Cast, a
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST:8025", "127.0.0.1:8025", "[::1]:8025", "a.localhost"]
+    "host", ["localhost", "LOCALHOST:8025", "127.0.0.1:8025", "[::1]:8025", "a.localhost", "0.0.0.0:8025"]
 )
 def test_this_machine_may_be_named_as_it_names_itself(client: Client, people: Cast, host: str) -> None:
     assert client.get("/metrics", HTTP_HOST=host).status_code == 200

@@ -66,6 +66,7 @@ def _is_this_machine(host: str) -> bool:
     if name == "localhost" or name.endswith(".localhost"):  # no name of DNS (RFC 6761 §6.3)
         return True
     try:
-        return ipaddress.ip_address(name).is_loopback
+        address = ipaddress.ip_address(name)
     except ValueError:
         return False
+    return address.is_loopback or address.is_unspecified  # POSTROOM_HTTP may say 0.0.0.0, and leads here, too
