@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from postroom.conversations.models import Notification
 from postroom.conversations.models.messages import READ_KEPT
@@ -98,9 +98,11 @@ def empty_renditions(run: Run, rounds: Rounds) -> Iterator[Counts]:
 def _empty(full: QuerySet[Rendition], before: datetime) -> int:
     """Only what is not empty yet is looked at, and without a lock: a message may have a million Emails."""
     message_ids = set(full.values_list("message_id", flat=True))
-    sent_since = Email.objects.filter(message=OuterRef("pk"), sent_at__gte=before)
+    # One value a message: of a plain EXISTS the planner makes one walk through everybody's Emails.
+    sent_since = Email.objects.filter(message=OuterRef("pk"), sent_at__gte=before).values("pk")[:1]
     tallies = Tally.objects.filter(_ALL_SENT)
-    old = list(tallies.filter(~Exists(sent_since), pk__in=message_ids).values_list("pk", flat=True))
+    settled = tallies.filter(pk__in=message_ids).annotate(sent_since=Subquery(sent_since))
+    old = list(settled.filter(sent_since=None).values_list("pk", flat=True))
     with transaction.atomic():
         locked = tallies.filter(pk__in=old).select_for_update().order_by("pk")
         return full.filter(message__in=list(locked.values_list("pk", flat=True))).update(octets=b"")
