@@ -42,7 +42,8 @@ Steps = Iterator[Mapping[str, int]]
 def people(transactional_db: None, data_folder: Path) -> Cast:
     """The cast, in tables that threads can see; no action is due."""
     people = cast()
-    ScheduledAction.objects.update(next_call_at=timezone.now() + FAR)
+    far = timezone.now() + FAR
+    ScheduledAction.objects.update(next_call_at=far, anchor_at=far)
     return people
 
 
@@ -302,7 +303,7 @@ def test_the_engine_runs_an_action_at_its_time_and_on_a_trigger(
         pytest.fail("It did not run.")
 
     async def story() -> None:
-        running_engine = Engine(data_folder, [acting.KIND], tick_seconds=30)
+        running_engine = Engine(data_folder, acting.KINDS, tick_seconds=30)
         await running_engine.start()
         try:
             await ran_times(1)
@@ -313,7 +314,7 @@ def test_the_engine_runs_an_action_at_its_time_and_on_a_trigger(
 
     do(mail_queue=work)
     at = timezone.now() + timedelta(seconds=0.7)
-    ScheduledAction.objects.filter(pk=row_of(people).pk).update(next_call_at=at)
+    ScheduledAction.objects.filter(pk=row_of(people).pk).update(next_call_at=at, anchor_at=at)
     asyncio.run(story())
     assert at <= ran[0] < at + timedelta(seconds=2)
     assert len(ran) == 2
@@ -414,11 +415,11 @@ def test_a_run_that_hangs_is_left_alone_and_the_others_go_on(
 
     monkeypatch.setattr(acting, "BEAT_SECONDS", 0.02)
     monkeypatch.setattr(acting, "LONGEST_SECONDS", 0.1)
-    do(auto_vacuum=hangs, mail_queue=nothing)
-    make_due(people, "auto_vacuum", "mail_queue")
+    do(scheduled_messages=hangs, mail_queue=nothing)
+    make_due(people, "scheduled_messages", "mail_queue")
     asyncio.run(story())
     assert row_of(people).last_result == Result.DONE
-    assert row_of(people, "auto_vacuum").is_unfinished  # it came back before its lease was over
+    assert row_of(people, "scheduled_messages").is_unfinished  # it came back before its lease was over
     assert went_on == []
 
 
@@ -468,3 +469,84 @@ def test_what_a_lost_worker_had_in_hand_does_not_wait_until_everything_else_is_d
     make_due(people, "auto_vacuum")
     assert acting.run_due() == 2
     assert order == ["first", "lost"]
+
+
+def test_what_is_slow_keeps_nothing_else_waiting(
+    people: Cast, do: Callable[..., None], data_folder: Path
+) -> None:
+    answered, released = threading.Event(), list[bool]()
+
+    def silent(run: Run) -> Steps:
+        released.append(answered.wait(10))
+        yield {"domains": 1}
+
+    def release(run: Run) -> Steps:
+        answered.set()
+        yield {"emails": 1}
+
+    async def story() -> None:
+        running_engine = Engine(data_folder, acting.KINDS, tick_seconds=30)
+        await running_engine.start()
+        try:
+            for _ in range(500):
+                if released:
+                    return
+                await asyncio.sleep(0.02)
+        finally:
+            await running_engine.stop()
+
+    do(dns_check=silent, mail_queue=release)
+    make_due(people, "dns_check")
+    at = timezone.now() + timedelta(seconds=0.5)
+    ScheduledAction.objects.filter(pk=row_of(people).pk).update(next_call_at=at, anchor_at=at)
+    asyncio.run(story())
+    assert released == [True]
+
+
+def test_every_action_runs_on_one_of_the_lanes() -> None:
+    keys = [key for kind in acting.KINDS for key in acting.keys_of(kind.prefix)]
+    assert sorted(keys) == sorted(acting.WORK)
+    assert acting.keys_of("slow-actions:") == ["auto_vacuum", "dns_check"]
+
+
+def test_what_somebody_else_has_locked_is_asked_for_again_after_a_pause(
+    people: Cast, do: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do(mail_queue=nothing)
+    make_due(people, "mail_queue")
+    monkeypatch.setattr(running, "take", lambda *arguments: None)
+    back_at = asyncio.run(acting.drain("actions:"))
+    assert back_at is not None
+    assert back_at > timezone.now() + acting.LEAST_PAUSE * 0.8
+
+
+def test_a_start_and_every_tick_bring_forward_what_a_wrong_clock_put_off(
+    people: Cast, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = ScheduledAction.objects.filter(pk=row_of(people).pk)
+    for put_right in (acting.get_ready, acting.due):
+        rows.update(next_call_at=timezone.now() + timedelta(days=300), anchor_at=timezone.now())
+        put_right()
+        assert row_of(people).next_call_at <= timezone.now() + timedelta(hours=1)
+    assert caplog.text.count("the next calls of 1 scheduled actions are brought forward") == 2
+
+
+def test_a_run_by_hand_of_what_is_off_can_be_stopped(
+    people: Cast, do: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    def endless(run: Run) -> Steps:
+        while True:
+            steps.append(1)
+            if len(steps) == 3:
+                action_settings.switch(row_of(people), people.olga, False)
+            yield {"removed": 1}
+
+    monkeypatch.setattr(acting, "TELL_SECONDS", 0.0)
+    do(mail_queue=endless)
+    action_settings.switch(row_of(people), people.olga, False)
+    acting.run_now(row_of(people), people.olga)
+    assert acting.run_due() == 1
+    assert len(steps) == 3
+    assert not row_of(people).is_unfinished

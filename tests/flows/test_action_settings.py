@@ -12,9 +12,11 @@ from django.utils import timezone
 from postroom.diagnostics.models import Event
 from postroom.flows.acting import ActionRuns
 from postroom.flows.action_settings import change, switch
+from postroom.outgoing.models import Lane
 from postroom.schedule import running
 from postroom.schedule.models import ScheduledAction, Trigger
 from postroom.workspaces.refusals import AcrossTheWall, RequestRefused
+from tests.outgoing.queued import queue
 from tests.people import Cast, cast
 from tests.schedule.rows import HOUR, MINUTE, only, run, take
 
@@ -99,12 +101,92 @@ def test_other_actions_may_run_every_five_minutes_without_a_warning(people: Cast
     assert change(only(people.workspace, "dns_check"), people.olga, interval=5) == ()
 
 
+def test_an_hour_that_the_clocks_skip_is_taken_and_the_hour_that_stays_is_named(people: Cast) -> None:
+    gap = datetime.fromisoformat("2027-03-28T03:30")
+    row = only(people.workspace, "auto_vacuum", time_zone="Europe/Bucharest")
+    warnings = change(row, people.olga, next_call_at=gap)
+    assert row.next_call_at == datetime(2027, 3, 28, 1, 0, tzinfo=UTC)
+    assert "the clocks of Europe/Bucharest skip 03:30, so it runs at 04:00" in warnings[0]
+    assert not any("skip" in each for each in change(row, people.olga, next_call_at=gap + timedelta(days=1)))
+
+
+def test_a_next_call_beyond_the_interval_is_taken_with_a_warning(
+    people: Cast, action: ScheduledAction
+) -> None:
+    at = (timezone.now() + timedelta(days=3)).replace(microsecond=0)
+    [warning] = change(action, people.olga, next_call_at=at)
+    assert f"does not run before {at:%Y-%m-%d %H:%M} UTC" in warning
+    assert change(action, people.olga, next_call_at=timezone.now() + 50 * MINUTE) == ()
+
+
+def test_switching_off_the_email_queue_says_what_waits_and_how_to_let_it_go(
+    people: Cast, action: ScheduledAction
+) -> None:
+    queue(people.workspace, ["a@example.org", "b@example.org"], stream="bulk", due_at=SOON)
+    Lane.objects.update(released_until=timezone.now())
+    [warning] = switch(action, people.olga, False)
+    assert "All bulk mail waits from now on, until this action is switched on again" in warning
+    assert warning.endswith("2 emails wait for it.")
+    assert switch(action, people.olga, False) == ()
+    assert switch(only(people.workspace, "dns_check"), people.olga, False) == ()
+
+
 def test_a_running_action_is_not_changed(people: Cast, action: ScheduledAction) -> None:
     assert take(SOON) is not None
     with pytest.raises(ActionRuns, match="Wait a moment"):
         change(action, people.olga, priority=1)
     with pytest.raises(ActionRuns):
-        switch(action, people.olga, False)
+        switch(action, people.olga, True)
+
+
+def test_switching_off_ends_a_run_in_hand_for_good(people: Cast, action: ScheduledAction) -> None:
+    assert take(SOON, "mine") is not None
+    switch(action, people.olga, False)
+    assert not running.renew(action.pk, "mine", {"emails": 2}, SOON)
+    assert running.finish(action.pk, "mine", running.Outcome(running.Result.UNFINISHED), SOON) is None
+    assert (action.lease, action.is_unfinished, action.last_run_at) == ("", False, SOON)
+    assert take(SOON + timedelta(days=30)) is None
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_run_by_hand_of_what_is_off_ends_when_it_is_switched_off_again(
+    people: Cast, action: ScheduledAction, is_running: bool
+) -> None:
+    switch(action, people.olga, False)
+    Trigger.objects.create(action=action, at=SOON, is_by_hand=True)
+    assert run(SOON, running.Result.UNFINISHED, emails=1) == "mail_queue"
+    if is_running:
+        assert take(SOON) is not None
+    switch(action, people.olga, False)
+    assert take(SOON + timedelta(days=30)) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "within"),
+    [
+        ((12, "months"), (1, "days"), timedelta(days=1)),
+        ((12, "months"), (2, "weeks"), timedelta(weeks=2)),
+        ((12, "months"), (1, "months"), timedelta(days=31)),
+        ((4, "weeks"), (3, "days"), timedelta(days=3)),
+    ],
+)
+def test_a_shorter_rhythm_of_days_begins_now_and_keeps_its_hour(
+    people: Cast, before: tuple[int, str], after: tuple[int, str], within: timedelta
+) -> None:
+    far = SOON + timedelta(days=340)
+    action = only(people.workspace, interval=before[0], unit=before[1], next_call_at=far, anchor_at=far)
+    change(action, people.olga, interval=after[0], unit=after[1])
+    assert timezone.now() < action.next_call_at <= timezone.now() + within
+    assert (action.next_call_at.time(), action.anchor_at) == (far.time(), action.next_call_at)
+    if after[1] == "weeks":
+        assert action.next_call_at.weekday() == far.weekday()
+
+
+def test_a_chosen_call_far_ahead_stays_when_the_rhythm_is_only_repeated(people: Cast) -> None:
+    far = SOON + timedelta(days=300)
+    action = only(people.workspace, interval=1, unit="days", next_call_at=far, anchor_at=far)
+    change(action, people.olga, interval=1, unit="days", priority=2)
+    assert action.next_call_at == far
 
 
 def test_only_administrators_of_the_workspace_change_it(people: Cast, action: ScheduledAction) -> None:

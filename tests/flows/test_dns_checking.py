@@ -27,7 +27,7 @@ SPF, DMARC = "v=spf1 include:relay.example ~all", "v=DMARC1; p=none"
 @pytest.fixture
 def shop(people: Cast) -> MailDomain:
     """A domain beside the workspace's own, which was looked at a moment ago."""
-    MailDomain.objects.update(dns_checked_at=timezone.now() + timedelta(days=30))
+    MailDomain.objects.all().delete()
     return MailDomain.objects.create(workspace=people.workspace, domain="shop.example")
 
 
@@ -64,6 +64,13 @@ def test_only_what_nobody_looked_at_within_the_hour_is_checked(
     assert check(people.workspace, zone, hours_later=0.95)[dns_checking.CHECKED] == 1
     findings = shape_of_domain(MailDomain.objects.get(pk=shop.pk)).findings
     assert [finding.state for finding in findings] == ["ok"] * 4
+
+
+def test_what_was_looked_at_by_a_clock_that_was_ahead_is_looked_at_now(
+    people: Cast, shop: MailDomain, zone: Zone
+) -> None:
+    MailDomain.objects.filter(pk=shop.pk).update(dns_checked_at=timezone.now() + timedelta(days=300))
+    assert check(people.workspace, zone)[dns_checking.CHECKED] == 1
 
 
 def test_each_domain_is_a_safe_point_of_its_own(people: Cast, zone: Zone) -> None:

@@ -46,7 +46,7 @@ class Life:
 
     def _trigger(self, seconds: int, _: str) -> None:
         at = minute_of(self.now + timedelta(seconds=seconds), self.now)
-        Trigger.objects.get_or_create(action=self.action, at=at)
+        Trigger.objects.create(action=self.action, at=at)
         self.asked_for.append(max(self.now, at))
 
     def _take(self, taker: int, _: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -263,3 +263,56 @@ def test_a_machine_whose_clock_is_ahead_waits_by_the_databases(
     ahead = NOON + 2 * MINUTE
     monkeypatch.setattr("django.utils.timezone.now", lambda: ahead)
     assert by_own_clock(NOON + HOUR) == ahead + HOUR
+
+
+@pytest.fixture
+def ahead(people: Cast) -> ScheduledAction:
+    """It ran while the clock was 300 days ahead."""
+    action = only(people.workspace)
+    assert run(NOON + 300 * DAY) == "mail_queue"
+    return ScheduledAction.objects.get(pk=action.pk)
+
+
+def test_what_ran_by_a_clock_that_was_ahead_is_brought_back_to_its_hours(ahead: ScheduledAction) -> None:
+    assert ahead.next_call_at == NOON + 300 * DAY + HOUR
+    assert running.put_right(NOON + MINUTE) == 1
+    assert running.put_right(NOON + MINUTE) == 0
+    ahead.refresh_from_db()
+    assert (ahead.next_call_at, ahead.anchor_at) == (NOON + HOUR, NOON)
+    assert all_runs(NOON + HOUR) == ["mail_queue"]
+
+
+@pytest.mark.parametrize("anchor_at", [None, NOON + 200 * DAY])
+def test_without_a_beginning_in_the_past_calls_are_counted_back(
+    ahead: ScheduledAction, anchor_at: datetime | None
+) -> None:
+    ScheduledAction.objects.filter(pk=ahead.pk).update(anchor_at=anchor_at, interval=1, unit="days")
+    running.put_right(NOON + MINUTE)
+    ahead.refresh_from_db()
+    assert ahead.next_call_at == NOON + HOUR
+    assert run(NOON + HOUR) == "mail_queue"
+    ahead.refresh_from_db()
+    assert ahead.next_call_at == NOON + HOUR + DAY
+
+
+def test_a_call_that_somebody_chose_is_kept_however_far_ahead(people: Cast) -> None:
+    far = NOON + 300 * DAY
+    only(people.workspace, next_call_at=far, anchor_at=far)
+    assert running.put_right(NOON) == 0
+
+
+def test_a_lease_by_a_clock_that_was_ahead_is_over_soon(people: Cast) -> None:
+    only(people.workspace)
+    take(NOON + 300 * DAY)
+    running.put_right(NOON)
+    assert not running.has_lost(NOON)
+    assert running.has_lost(NOON + running.LEASE)
+
+
+def test_what_was_left_over_by_a_clock_that_was_ahead_is_due_now(
+    people: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(people.workspace)
+    run(NOON + 300 * DAY, Result.UNFINISHED, emails=1)
+    monkeypatch.setattr(running, "clock", lambda: NOON)
+    assert running.next_at(KEYS) == NOON

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import connection, connections, transaction
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from postroom.schedule import triggers
 from postroom.schedule.models import ScheduledAction, Trigger
 from postroom.schedule.triggers import minute_of, trigger
 from tests.people import Cast, cast
-from tests.schedule.rows import HOUR, MINUTE, NOON, only
+from tests.schedule.rows import HOUR, MINUTE, NOON, all_runs, only
 
 seconds = st.integers(-10_000_000, 10_000_000).map(lambda tenths: NOON + timedelta(seconds=tenths / 10))
 
@@ -41,14 +43,44 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
     return times
 
 
-def test_many_triggers_of_one_minute_are_one(people: Cast, clock: list[datetime]) -> None:
-    action = only(people.workspace)
+def test_many_triggers_of_one_minute_are_one_run(people: Cast, clock: list[datetime]) -> None:
+    action = only(people.workspace, next_call_at=NOON + HOUR)
     for second in range(0, 60, 7):
         clock[0] = NOON + timedelta(seconds=second)
         trigger(people.workspace.pk, "mail_queue")
-    assert [row.at for row in action.triggers.all()] == [NOON]
     trigger(people.workspace.pk, "mail_queue", by_hand=True)
-    assert action.triggers.count() == 2
+    assert {row.at for row in action.triggers.all()} == {NOON}
+    assert all_runs(NOON + MINUTE) == ["mail_queue"]
+    assert not action.triggers.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_transactions_that_trigger_in_opposite_order_wait_for_nobody() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer at a time: run with --postgres")
+    one, two = cast("one").workspace.pk, cast("two").workspace.pk
+    for pk in (one, two):
+        trigger(pk, "mail_queue")
+    both, errors = threading.Barrier(2, timeout=10), list[Exception]()
+
+    def ask(first: int, second: int) -> None:
+        try:
+            with transaction.atomic():
+                trigger(first, "mail_queue")
+                both.wait()
+                trigger(second, "mail_queue")
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=ask, args=pair) for pair in ((one, two), (two, one))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert errors == []
+    assert Trigger.objects.count() == 6
 
 
 def test_a_trigger_for_later_waits_for_the_full_minute_that_has_seen_it(
@@ -106,12 +138,11 @@ def test_the_lane_is_woken_once_the_trigger_is_there_for_all_to_see() -> None:
     ear = Ear()
     waking.become_running(ear)
     try:
-        from django.db import transaction
-
         with transaction.atomic():
             trigger(workspace.pk, "mail_queue")
+            trigger(workspace.pk, "dns_check")
             assert ear.heard == []
-        assert ear.heard == ["actions:"]
+        assert ear.heard == ["actions:", "slow-actions:"]
     finally:
         waking.become_running(None)
 

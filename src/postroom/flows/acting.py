@@ -1,4 +1,8 @@
-"""The lane on which scheduled actions run: one after another, and each once for all machines."""
+"""The two lanes on which scheduled actions run: one after another, and each once for all machines.
+
+What asks the network or goes through everything there is has a lane of its own, so that nothing else waits
+for it.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,11 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, cast
 
 from django.db import close_old_connections, connection, connections, transaction
@@ -51,9 +56,11 @@ from postroom.workspaces.refusals import RequestRefused
 from postroom.workspaces.walls import refuse_strangers
 
 log = logging.getLogger("postroom.actions")
-LANE = triggers.LANE
+LANE, SLOW_LANE = triggers.LANE, triggers.SLOW_LANE
+LEAST_PAUSE = timedelta(seconds=1)
 BUDGET_SECONDS = 10.0
 BEAT_SECONDS = 20.0
+TELL_SECONDS = 2.0
 LONGEST_SECONDS = 900.0
 LONGEST_ERROR = 300
 GIVEN_UP_NOTICE = "action_given_up"
@@ -79,6 +86,7 @@ class Turn:
     counts: Counter[str] = field(default_factory=Counter)
     is_ours: bool = True
     begun: float = field(default_factory=time.monotonic)
+    told: float = field(default_factory=time.monotonic)
 
     @property
     def is_stuck(self) -> bool:
@@ -95,14 +103,14 @@ class Hand:
 
 
 async def drain(lane: str) -> datetime | None:
-    """Run what is due, each within its budget; return when the next one is due (None: nothing waits).
+    """Run what is due on the lane, each within its budget; return when the next one is due (None: none is).
 
     The lease of the run in hand is renewed beside it, for steps that take long. One that does not come to a
     safe point within `LONGEST_SECONDS` is left to itself: its lease runs out, which counts it as lost, and
     the others go on in another thread.
     """
     hand = Hand()
-    runs = asyncio.ensure_future(asyncio.to_thread(_drain, hand))
+    runs = asyncio.ensure_future(asyncio.to_thread(_drain, hand, lane))
     while not (await asyncio.wait([runs], timeout=BEAT_SECONDS))[0]:
         if hand.turn is not None and hand.turn.is_stuck:
             _give_up(hand, hand.turn)
@@ -117,23 +125,30 @@ def _give_up(hand: Hand, turn: Turn) -> None:
     hand.is_given_up, turn.is_ours = True, False
 
 
-def due() -> list[str]:
+def keys_of(lane: str) -> list[str]:
+    """The actions that run on a lane."""
+    return [key for key in WORK if triggers.lane_of(key) == lane]
+
+
+def due(lane: str = LANE) -> list[str]:
     """The lane, while anything lies ahead: its drain then says when to come back, to the second."""
     try:
-        return [LANE] if running.next_at(WORK.keys()) is not None or running.has_lost() else []
+        put_right()
+        return [lane] if running.next_at(keys_of(lane)) is not None or running.has_lost() else []
     finally:
         connections.close_all()
 
 
-KIND = LaneKind(LANE, drain, due)
+KINDS = tuple(LaneKind(lane, drain, partial(due, lane)) for lane in (LANE, SLOW_LANE))
 
 
-def _drain(hand: Hand) -> datetime | None:
+def _drain(hand: Hand, lane: str) -> datetime | None:
     try:
         triggers.drop_stale(clock())
-        run_due(hand)
-        next_at = running.next_at(WORK.keys())
-        return by_own_clock(next_at) if next_at else None
+        run_due(hand, keys_of(lane))
+        next_at = running.next_at(keys_of(lane))
+        # What is still due is in somebody's hands just now: asking again at once would only keep us busy.
+        return by_own_clock(max(next_at, clock() + LEAST_PAUSE)) if next_at else None
     finally:
         connections.close_all()
 
@@ -149,8 +164,8 @@ def _beat(hand: Hand) -> None:
         connections.close_all()
 
 
-def run_due(hand: Hand | None = None) -> int:
-    """Run every action that is due, one after another; return how many runs that were.
+def run_due(hand: Hand | None = None, keys: Collection[str] | None = None) -> int:
+    """Run every action of `keys` (None: all) that is due, one by one; return how many runs that were.
 
     One with work left when its budget is over comes again behind the others, until all is done. Before each,
     what lost workers had in hand is given back: this may go on for days.
@@ -160,7 +175,7 @@ def run_due(hand: Hand | None = None) -> int:
         if running.has_lost():
             recover(is_start=False)
         lease = uuid.uuid4().hex
-        taken = running.take(lease, WORK.keys())
+        taken = running.take(lease, WORK.keys() if keys is None else keys)
         if taken is None:
             break
         action = taken.action
@@ -191,7 +206,7 @@ def _log_end(action: ScheduledAction, outcome: Outcome, after: ScheduledAction |
         log.warning("Action %s of %s was no longer ours when it ended", *where)
         return
     mail_log.said_now(
-        "action_run",
+        "action_ended",
         ("workspace", Own(action.workspace.slug)),
         ("action", Own(action.key)),
         ("result", Own(outcome.result)),
@@ -247,10 +262,15 @@ def _steps(run: Run) -> Iterator[Mapping[str, int]]:
 
 
 def _note_progress(turn: Turn, counts: Mapping[str, int]) -> None:
-    """The first thing that was done is written down at once: a worker that dies now has come somewhere."""
+    """The first thing that was done is written down at once: a worker that dies now has come somewhere.
+
+    Later every two seconds, which shows whether somebody has switched the action off meanwhile.
+    """
     had_come_somewhere = any(turn.counts.values())
     turn.counts.update(counts)
-    if turn.is_ours and not had_come_somewhere and any(turn.counts.values()):
+    is_first = not had_come_somewhere and any(turn.counts.values())
+    if turn.is_ours and (is_first or time.monotonic() - turn.told >= TELL_SECONDS):
+        turn.told = time.monotonic()
         turn.is_ours = running.renew(turn.action_id, turn.lease, dict(turn.counts))
 
 
@@ -300,7 +320,14 @@ def ensure_all() -> int:
 def get_ready() -> None:
     """What an engine does before it starts: every workspace has its actions, and nothing is in dead hands."""
     ensure_all()
+    put_right()
     recover()
+
+
+def put_right() -> None:
+    """Bring forward what a clock that was ahead has put off."""
+    if count := running.put_right():
+        log.warning("The clock was ahead: the next calls of %s scheduled actions are brought forward", count)
 
 
 # By hand.

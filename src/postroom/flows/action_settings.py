@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from django.db import transaction
 from django.utils import timezone
@@ -12,8 +13,8 @@ from django.utils.translation import gettext as _
 from postroom.diagnostics.events import EventKind, note
 from postroom.flows.acting import refuse_unless_may_change, refuse_while_running
 from postroom.flows.action_shapes import waiting_for, waiting_shown
-from postroom.schedule import triggers
-from postroom.schedule.calendar import Unit, first_moment
+from postroom.schedule import running, triggers
+from postroom.schedule.calendar import Unit, call_before, first_moment
 from postroom.schedule.catalogue import MAIL_QUEUE
 from postroom.schedule.models import ScheduledAction
 from postroom.schedule.planning import zone_of
@@ -52,11 +53,13 @@ def change(
     Returns the sentences to warn with; what they warn of was done. `next_call_at` lies ahead, or is now;
     without a zone it is meant by the clock that the action is to keep. The calls after it are counted from
     it. `action` is then as it is stored. Raises RequestRefused, with nothing changed, and ActionRuns while it
-    is at work.
+    is at work, unless it is to be switched off: then its run ends at the next safe point.
     """
     refuse_unless_may_change(action, by)
     with transaction.atomic():
         row = _locked(action)
+        if is_active is not False:
+            refuse_while_running(row)
         before = _told(row)
         _set_rhythm(row, interval, unit)
         _set_clock(row, time_zone)
@@ -82,17 +85,16 @@ def change(
 def switch(action: ScheduledAction, by: Member, is_active: bool) -> tuple[str, ...]:
     """Switch it on or off; returns and raises what `change` does. Switched on, it starts with a clean slate.
 
-    Switched off, it is run by hand only, what was left over of its last run stays undone, and triggers for
-    later wait for a week. Calls that were missed while it was off are made up by one run.
+    Switched off, it is run by hand only, and triggers for later wait for a week. A run in hand, also one by
+    hand while it is off, ends at its next safe point, and what is left over stays undone. Calls that were
+    missed while it was off are made up by one run.
     """
     return change(action, by, is_active=is_active)
 
 
 def _locked(action: ScheduledAction) -> ScheduledAction:
     rows = ScheduledAction.objects.select_related("workspace").select_for_update(of=("self",), no_key=True)
-    row = rows.get(pk=action.pk)
-    refuse_while_running(row)
-    return row
+    return rows.get(pk=action.pk)
 
 
 def _told(row: ScheduledAction) -> dict[str, object]:
@@ -104,6 +106,7 @@ def _set_rhythm(row: ScheduledAction, interval: int | None, unit: str | None) ->
     if unit is not None and unit not in Unit.values:
         words = _("There is no unit %(unit)s. Choose from: %(known)s.")
         raise RequestRefused(words % {"unit": unit, "known": ", ".join(Unit.values)})
+    before = (row.interval, row.unit)
     row.interval = row.interval if interval is None else interval
     row.unit = row.unit if unit is None else unit
     if interval is None and unit is None:
@@ -118,16 +121,20 @@ def _set_rhythm(row: ScheduledAction, interval: int | None, unit: str | None) ->
                 "installation. What is urgent does not wait for it."
             )
         )
-    row.anchor_at = row.next_call_at  # the new rhythm begins with the call that is planned
-    if row.unit in (Unit.MINUTES, Unit.HOURS):
+    if (row.interval, row.unit) != before:
+        row.anchor_at = row.next_call_at  # the new rhythm begins with the call that is planned
         _bring_forward(row)
 
 
 def _bring_forward(row: ScheduledAction) -> None:
-    """A shorter rhythm begins now, not after what is left of the longer one."""
-    soonest = timezone.now().replace(microsecond=0) + length_of(row)
-    if row.next_call_at > soonest:
-        row.next_call_at = row.anchor_at = soonest
+    """A shorter rhythm begins now, not after what is left of the longer one; days keep their hour."""
+    now = timezone.now().replace(microsecond=0)
+    soonest = now + length_of(row)
+    if row.next_call_at <= soonest:
+        return
+    if row.unit not in (Unit.MINUTES, Unit.HOURS):
+        soonest = call_before(row.next_call_at, now, row.interval, row.unit, zone_of(row))
+    row.next_call_at = row.anchor_at = soonest
 
 
 def length_of(row: ScheduledAction) -> timedelta:
@@ -174,15 +181,15 @@ def _set_active(row: ScheduledAction, *, is_active: bool) -> None:
         row.failure_count, row.timeout_count = 0, 0
         row.failing_since, row.deactivated_at = None, None
     if not is_active:
-        row.is_unfinished = False
+        running.let_go(row)
     row.is_active = is_active
 
 
 def _store(row: ScheduledAction, before: dict[str, object], by: Member) -> None:
+    row.save()
     after = _told(row)
     if after == before:
         return
-    row.save()
     changed = [name for name in WATCHED if before[name] != after[name]]
     note(
         EventKind.ACTION_CHANGED,
@@ -192,7 +199,7 @@ def _store(row: ScheduledAction, before: dict[str, object], by: Member) -> None:
         before={name: before[name] for name in changed},
         after={name: after[name] for name in changed},
     )
-    transaction.on_commit(triggers.wake)
+    transaction.on_commit(partial(triggers.wake, row.key))
 
 
 # What to think about all the same.

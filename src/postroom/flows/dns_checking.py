@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import Q
-from django.utils.translation import gettext_noop
 
 from postroom.flows import domain_check, signing_keys
 from postroom.flows.domain_check import KNOWN, Finding, Findings, Resolver
@@ -19,19 +18,20 @@ from postroom.workspaces.models import MailDomain
 log = logging.getLogger("postroom.dns")
 RECENT = timedelta(minutes=55)
 WORSE_NOTICE = "dns_worse"
-CHECKED, WORSE = gettext_noop("domains checked"), gettext_noop("domains that were right and no longer are")
+CHECKED, WORSE = "domains checked", "domains that were right and no longer are"
 CHECKS = ("dkim", "spf", "dmarc", "mx")
 
 
 def check_domains(run: Run, resolver: Resolver | None = None) -> Iterator[Mapping[str, int]]:
     """Check each mail domain of the run's workspace that was not looked at within the hour.
 
+    One that was looked at in the future, by a clock that was ahead, is looked at now.
     Something that was right and no longer is, is told to the administrators, once; and again only after it
     was right in between. Where DNS did not answer nothing is concluded: what was known before stays known.
     Keys whose overlap is over retire first, so that they are not looked for.
     """
     signing_keys.retire_due(run.now)
-    recent = Q(dns_checked_at__gt=run.now - RECENT)
+    recent = Q(dns_checked_at__gt=run.now - RECENT, dns_checked_at__lt=run.now + RECENT)
     due = MailDomain.objects.filter(workspace=run.workspace).exclude(recent)
     for domain_id in list(due.order_by("pk").values_list("pk", flat=True)):
         domain = MailDomain.objects.select_related("workspace").filter(pk=domain_id).first()

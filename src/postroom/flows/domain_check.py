@@ -21,7 +21,7 @@ from postroom.wire.characters import visible
 from postroom.wire.dkim_keys import KeyRecord, read_record, record_name, record_text
 from postroom.workspaces.models import DkimKey, MailDomain, Workspace
 
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 3.0
 #: What was last known of each check, as `flows.dns_checking` keeps it beside the findings.
 KNOWN = "known"
 #: Hosts of providers whose SPF record is not that of the host itself, as they document it.

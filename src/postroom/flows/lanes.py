@@ -9,4 +9,4 @@ from postroom.flows import acting, housekeeping, receiving, scheduling, sending,
 def lane_kinds() -> list[LaneKind]:
     """What `Engine` is started with: mail out and in, what is said later, actions, tidying, watching."""
     inbound = LaneKind(receiving.LANE, receiving.post_stored, receiving.due)
-    return [sending.KIND, inbound, scheduling.KIND, acting.KIND, housekeeping.KIND, watching.KIND]
+    return [sending.KIND, inbound, scheduling.KIND, *acting.KINDS, housekeeping.KIND, watching.KIND]

@@ -42,6 +42,24 @@ def next_call(
     return next(call for call in calls if call > now)
 
 
+def call_before(
+    planned: datetime, now: datetime, interval: int, unit: str, zone: zoneinfo.ZoneInfo
+) -> datetime:
+    """The first call after `now` of a rhythm to which `planned` belongs, which lies ahead: counted back."""
+    planned, now = planned.astimezone(UTC), now.astimezone(UTC)
+    if unit in _LENGTHS:
+        length = interval * _LENGTHS[Unit(unit)]
+        return next_call(planned - ((planned - now) // length + 1) * length, now, interval, unit, zone)
+    wall, today = planned.astimezone(zone).replace(tzinfo=None), now.astimezone(zone)
+    if unit == Unit.MONTHS:
+        ahead = (wall.year - today.year) * 12 + wall.month - today.month
+        begin = months_later(wall, -(ahead // interval + 1) * interval)
+    else:
+        days = interval * _DAYS[Unit(unit)]
+        begin = wall - timedelta(days=((wall.date() - today.date()).days // days + 1) * days)
+    return next_call(first_moment(begin, zone), now, interval, unit, zone)
+
+
 def _by_length(previous: datetime, now: datetime, length: timedelta) -> datetime:
     steps = max(0, (now - previous) // length + 1)
     return previous + steps * length

@@ -23,8 +23,9 @@ DNS_CHECK = "dns_check"
 class Shipped:
     """An action as it is shipped. `name` is a name: it is the same in every language.
 
-    `purpose` is one sentence. `needs`, where it is not "", says which part of Postroom is missing: such an
-    action is off, and can neither be switched on nor run.
+    `purpose` is one sentence. `is_slow`: it asks the network or goes through everything there is, so that
+    it has no place in one line with what others wait for. `needs`, where it is not "", says which part of
+    Postroom is missing: such an action is off, and can neither be switched on nor run.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Shipped:
     interval: int
     unit: str
     priority: int = 5
+    is_slow: bool = False
     needs: str | Promise = ""
 
     @property
@@ -53,7 +55,7 @@ _ALL = (
     Shipped(
         MAILING_QUEUE,
         "Mail Marketing: Process queue",
-        _("Gives waiting mailings their turn, one after another, the earliest first."),
+        _("Gives waiting campaigns their turn, one after another, the earliest first."),
         1,
         Unit.DAYS,
         priority=6,
@@ -64,7 +66,7 @@ _ALL = (
         _("Chooses the winner of an A/B test and sends it."),
         1,
         Unit.DAYS,
-        needs=_("This version of Postroom has no A/B mailings, so there is nothing for this action to do."),
+        needs=_("This version of Postroom has no A/B campaigns, so there is nothing for this action to do."),
     ),
     Shipped(
         "fetchmail",
@@ -72,6 +74,7 @@ _ALL = (
         _("Fetches incoming mail from mailboxes."),
         5,
         Unit.MINUTES,
+        is_slow=True,
         needs=_("This version of Postroom fetches from no mailboxes: mail comes in at its own front door."),
     ),
     Shipped(
@@ -88,6 +91,7 @@ _ALL = (
         1,
         Unit.DAYS,
         priority=3,
+        is_slow=True,
     ),
     Shipped(
         DNS_CHECK,
@@ -95,6 +99,7 @@ _ALL = (
         _("Asks DNS whether the mail domains are still set up as mail needs it."),
         60,
         Unit.MINUTES,
+        is_slow=True,
     ),
     Shipped(
         "webhook_retries",
@@ -102,10 +107,12 @@ _ALL = (
         _("Tries again what a webhook did not take."),
         5,
         Unit.MINUTES,
+        is_slow=True,
         needs=_("This version of Postroom has no webhooks, so there is nothing for this action to do."),
     ),
 )
 SHIPPED: Mapping[str, Shipped] = MappingProxyType({shipped.key: shipped for shipped in _ALL})
+SLOW = frozenset(shipped.key for shipped in _ALL if shipped.is_slow)
 
 
 def named(text: str) -> Shipped | None:

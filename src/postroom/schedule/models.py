@@ -26,7 +26,8 @@ class ScheduledAction(models.Model):
 
     `next_call_at` keeps its wall-clock hour in `time_zone` (an IANA name; empty: the workspace's). It is
     counted from `anchor_at`, the first call that somebody set (None: from itself), so that neither a short
-    month nor an hour that the clocks skip moves the calls after it. `priority` is lower for what runs first.
+    month nor an hour that the clocks skip moves the calls after it. `priority` is lower for what runs first
+    of the workspace's own.
     A run in hand has a `lease` until `leased_until` and began at `began_at`.
     `is_unfinished`: the last run stopped at a safe point with work left, and it goes on after the others.
     `timeout_count` counts runs in a row that never came back, `failure_count` those that failed, since
@@ -93,6 +94,7 @@ class ScheduledAction(models.Model):
         indexes = [
             models.Index(fields=["next_call_at"], condition=Q(is_active=True), name="action_due"),
             models.Index(fields=["leased_until"], condition=~Q(lease=""), name="action_leased"),
+            models.Index(fields=["last_run_at"], condition=Q(is_unfinished=True), name="action_goes_on"),
         ]
 
     def __str__(self) -> str:
@@ -107,6 +109,8 @@ class ScheduledAction(models.Model):
 class Trigger(models.Model):
     """Lets an action run at `at` (a full minute), before its next call is due.
 
+    Each transaction that asks adds a row of its own, so that nobody waits for another's; one run uses up all
+    that are due.
     `is_by_hand`: somebody pressed Run Manually, which holds for an action that is switched off, too.
     """
 
@@ -117,9 +121,6 @@ class Trigger(models.Model):
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["action", "at", "is_by_hand"], name="trigger_once_a_minute")
-        ]
         indexes = [models.Index(fields=["at"], name="trigger_due")]
 
     def __str__(self) -> str:

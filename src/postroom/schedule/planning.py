@@ -7,9 +7,10 @@ import zoneinfo
 from collections.abc import Iterable
 from datetime import datetime, time, timedelta
 
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from postroom.schedule.calendar import Unit, first_moment, next_call
+from postroom.schedule.calendar import Unit, call_before, first_moment, next_call
 from postroom.schedule.catalogue import SHIPPED, Shipped
 from postroom.schedule.models import ScheduledAction
 from postroom.workspaces.models import Workspace
@@ -17,6 +18,14 @@ from postroom.workspaces.models import Workspace
 NIGHT_BEGINS = time(2, 0)  # by the workspace's clock: people sleep, and clean-up disturbs nobody
 NIGHT_SECONDS = 3 * 3600
 LENGTHS = {Unit.MINUTES: 60, Unit.HOURS: 3600}
+LONGEST = {
+    Unit.MINUTES: timedelta(minutes=1),
+    Unit.HOURS: timedelta(hours=1),
+    Unit.DAYS: timedelta(days=1),
+    Unit.WEEKS: timedelta(weeks=1),
+    Unit.MONTHS: timedelta(days=31),
+}
+CLOCKS_CHANGE = timedelta(hours=2)
 
 
 def ensure(workspaces: Iterable[Workspace]) -> int:
@@ -87,3 +96,26 @@ def call_after(action: ScheduledAction, began_at: datetime) -> datetime:
         return action.next_call_at
     anchor = action.anchor_at or action.next_call_at
     return next_call(anchor, began_at, action.interval, action.unit, zone_of(action))
+
+
+def too_far_ahead(now: datetime) -> QuerySet[ScheduledAction]:
+    """Actions whose next call lies further ahead than their interval, although nobody chose it.
+
+    A call that somebody chose is the one that the others are counted from.
+    """
+    rhythms = ScheduledAction.objects.values_list("unit", "interval").distinct()
+    is_far = Q(pk=None)
+    for unit, interval in rhythms:
+        soonest = now + interval * LONGEST[Unit(unit)] + CLOCKS_CHANGE
+        is_far |= Q(unit=unit, interval=interval, next_call_at__gt=soonest)
+    return ScheduledAction.objects.filter(is_far).exclude(anchor_at=F("next_call_at"))
+
+
+def bring_forward(action: ScheduledAction, now: datetime) -> None:
+    """Set the next call to the first one after `now` of the same rhythm. Not saved."""
+    zone, anchor = zone_of(action), action.anchor_at
+    rhythm = (action.interval, action.unit, zone)
+    if anchor is not None and anchor <= now:
+        action.next_call_at = next_call(anchor, now, *rhythm)
+    else:
+        action.next_call_at = action.anchor_at = call_before(action.next_call_at, now, *rhythm)

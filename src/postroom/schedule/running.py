@@ -9,13 +9,14 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import Case, DateTimeField, F, Min, Q, QuerySet, When
+from django.db.models import Min, Q, QuerySet
 from django.utils.translation import gettext_noop
 
 from postroom.schedule import triggers
 from postroom.schedule.clock import clock
 from postroom.schedule.models import ScheduledAction, Trigger
-from postroom.schedule.planning import call_after
+from postroom.schedule.order import in_turn
+from postroom.schedule.planning import bring_forward, call_after, too_far_ahead
 
 LEASE = timedelta(seconds=60)
 LOST_ARE_A_FAILURE = 3
@@ -51,33 +52,29 @@ class Outcome:
 
 
 def due(keys: Collection[str], now: datetime) -> QuerySet[ScheduledAction]:
-    """Actions that nobody has in hand and that are to run, in the order in which they do.
-
-    What goes on comes behind everything else, and of several that go on the one that has waited longest.
-    """
+    """Actions that nobody has in hand and that are to run."""
     triggered = Trigger.objects.filter(triggers.is_due(now)).values("action")
     is_due = Q(is_active=True, next_call_at__lte=now) | Q(is_unfinished=True) | Q(pk__in=triggered)
-    waited = Case(When(is_unfinished=True, then=F("last_run_at")), output_field=DateTimeField())
-    ready = ScheduledAction.objects.filter(is_due, lease="", key__in=keys)
-    return ready.order_by("is_unfinished", "failure_count", waited, "priority", "pk")
+    return ScheduledAction.objects.filter(is_due, lease="", key__in=keys)
 
 
 def take(lease: str, keys: Collection[str], now: datetime | None = None) -> Taken | None:
     """Take the next due action in hand for `LEASE`; None if nothing is due, or others have it.
 
-    Only one of all takers of all machines gets it. Its due triggers are used up: this run is the one they
-    asked for. `keys` are those that the taker can do; `now` None is the present.
+    Workspaces take turns (`order.in_turn`). Only one of all takers of all machines gets an action, and what
+    somebody has locked is passed over. Its due triggers are used up: this run is the one they asked for.
+    `keys` are those that the taker can do; `now` None is the present.
     """
     now = now or clock()
-    while True:
+    for pk in in_turn(keys, now):
         with transaction.atomic():
-            action = _free(due(keys, now)).select_related("workspace").first()
-            if action is None:
-                return None
-            cause = _cause(action, now)
-            if cause is not None:
+            rows = ScheduledAction.objects.filter(pk=pk, lease="").select_related("workspace")
+            action = _free(rows).first()
+            cause = None if action is None else _cause(action, now)
+            if action is not None and cause is not None:
                 _hold(action, lease, now)
                 return Taken(action, cause)
+    return None
 
 
 def _free(rows: QuerySet[ScheduledAction]) -> QuerySet[ScheduledAction]:
@@ -158,6 +155,30 @@ def _note_failure(action: ScheduledAction, error: str, now: datetime) -> None:
         action.is_active, action.deactivated_at = False, now
 
 
+def let_go(action: ScheduledAction) -> None:
+    """End the run in hand for good: its worker stops at a safe point, and nothing goes on. Not saved."""
+    if action.lease:
+        action.last_run_at, action.last_seconds, action.last_result = action.began_at, None, Result.UNFINISHED
+    action.lease, action.leased_until, action.began_at, action.is_unfinished = "", None, None, False
+
+
+def put_right(now: datetime | None = None) -> int:
+    """Bring forward the calls that a clock which was ahead has put off; return how many those were.
+
+    Leases that reach too far are shortened. A call that somebody chose is kept however far ahead it lies.
+    """
+    now = now or clock()
+    with transaction.atomic():
+        ScheduledAction.objects.exclude(lease="").filter(leased_until__gt=now + LEASE).update(
+            leased_until=now + LEASE
+        )
+        late = list(_free(too_far_ahead(now)).select_related("workspace").order_by("pk"))
+        for action in late:
+            bring_forward(action, now)
+            action.save(update_fields=["next_call_at", "anchor_at"])
+    return len(late)
+
+
 def recover(*, is_alone: bool, now: datetime | None = None) -> list[ScheduledAction]:
     """Give back what workers that are gone had in hand; return those actions as they are now.
 
@@ -195,6 +216,8 @@ def next_at(keys: Collection[str]) -> datetime | None:
         Q(is_by_hand=True) | Q(action__is_active=True), action__lease="", action__key__in=keys
     ).aggregate(at=Min("at"))["at"]
     going_on = idle.filter(is_unfinished=True).aggregate(at=Min("last_run_at"))["at"]
+    if going_on is not None:
+        going_on = min(going_on, clock())  # what began by a clock that was ahead is due all the same
     return min((at for at in (planned, waiting, going_on) if at is not None), default=None)
 
 
