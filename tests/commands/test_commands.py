@@ -10,11 +10,14 @@ import pytest
 from django.db.models.functions import Now
 
 from postroom.conversations.models import Message, Record
+from postroom.conversations.models.records import Stream
 from postroom.incoming.models import ReceivedEmail, ReceivedState
 from postroom.outgoing.models import Email, Lane, State
+from postroom.schedule.models import ScheduledAction
 from postroom.workspaces.models import ApiKey, Installation, Member, SystemParameter, Workspace
 from tests.commands.conftest import Postroom
 from tests.commands.test_shapes import fits
+from tests.outgoing.queued import queue
 from tests.people import Cast, cast
 
 pytestmark = pytest.mark.django_db
@@ -181,6 +184,20 @@ def test_emails_are_cancelled_and_retried_by_their_id(postroom: Postroom, people
     assert again.exit_code == 1
     assert postroom("queue", "retry", str(email.pk)).exit_code == 0
     assert postroom("queue", "retry", "em_x").exit_code == 2
+
+
+def test_a_retry_of_bulk_mail_names_the_action_that_is_off_and_what_to_do(
+    postroom: Postroom, people: Cast
+) -> None:
+    [email] = queue(people.workspace, ["b@example.org"], stream=Stream.BULK, is_gated=True)
+    assert postroom("queue", "cancel", str(email.pk)).exit_code == 0
+    ScheduledAction.objects.filter(workspace=people.workspace, key="mail_queue").update(is_active=False)
+    [note] = postroom("queue", "retry", str(email.pk), "--json").json["notes"]
+    assert "waits for Mail: Email Queue Manager, which is switched off" in note
+    assert "Send Now" in note
+
+
+def test_the_queue_has_no_other_states(postroom: Postroom, people: Cast) -> None:
     assert postroom("queue", "list", "--state", "waiting").exit_code == 2
 
 
@@ -259,6 +276,16 @@ def test_the_queue_says_scheduled_of_what_was_never_tried_and_who_cancelled_in_w
     assert "cancelled by a person" in postroom("queue", "list").out
     Email.objects.update(cancelled_because="captured")
     assert "capture mode kept it in" in postroom("queue", "list").out
+
+
+def test_the_incoming_log_says_a_code_once(postroom: Postroom, people: Cast) -> None:
+    texts = {"one": "250 2.0.0 Ok", "two": "2.0.0 Ok"}
+    for subject, text in texts.items():
+        ReceivedEmail.objects.create(
+            workspace=people.workspace, subject=subject, state="duplicate", reply_code=250, reply_text=text
+        )
+    shown = postroom("inbound", "log").out
+    assert shown.count("duplicate: 250 2.0.0 Ok") == 2
 
 
 def test_the_queue_says_of_what_is_in_hand_by_when_that_is_settled(postroom: Postroom, people: Cast) -> None:

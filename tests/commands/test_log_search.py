@@ -74,6 +74,12 @@ def test_nothing_found_is_told_and_ends_with_1(postroom: Postroom) -> None:
     assert "No line fits" in ran.err
 
 
+def test_an_email_that_was_never_tried_is_said_to_have_no_line_yet(postroom: Postroom) -> None:
+    ran = postroom("log", "search", "--email", "em_4711")
+    assert ran.exit_code == 1
+    assert "An email has lines from its first try on. `postroom explain em_4711`" in ran.err
+
+
 def test_programs_get_an_object_of_a_stable_shape(postroom: Postroom) -> None:
     ran = postroom("log", "search", "--email", "7", "--json")
     assert fits(ran, "log search")

@@ -17,13 +17,14 @@ from postroom.conversations.models import Alias, Message
 from postroom.diagnostics import log_lines, mail_log
 from postroom.diagnostics.events import EventKind
 from postroom.diagnostics.log_search import Looked, Wanted, search
-from postroom.flows import capture, posting, retrying, writing_back
+from postroom.flows import action_settings, capture, posting, retrying, writing_back
 from postroom.flows.filing import post_stored
 from postroom.flows.receiving import Arrival, receive
 from postroom.incoming.models import ReceivedEmail
 from postroom.outgoing import claiming
 from postroom.outgoing.models import Email
 from postroom.outgoing.settling import Ended
+from postroom.schedule.models import ScheduledAction
 from postroom.wire.reply import EnhancedStatus, Outcome, Reply
 from postroom.workspaces.capture_rules import Capture
 from tests.outgoing.queued import queue
@@ -189,6 +190,25 @@ def test_the_fast_way_to_write_a_reply_says_the_same_as_the_slow_one(text: str, 
     cover, form = log_lines.Cover(b"k" * 32), log_lines.DIALECTS[dialect]
     reply = Reply(250, None, text)
     assert mail_log.replies(form, cover)(reply) == form.text("reply", cover.foreign(f"250 {text}"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_command_did_names_no_person_who_did_not(people: Cast, log: Path) -> None:
+    """It acts in the name of an operator, whom only the tables need."""
+    people.olga.is_command = True
+    action = ScheduledAction.objects.get(workspace=people.workspace, key="dns_check")
+    action_settings.change(action, people.olga, interval=10)
+    (line,) = lines(log, "action.changed")
+    assert line["by"] == "command"
+    assert (line["before"], line["after"]) == ("interval 60", "interval 10") or (
+        line["after"].startswith("interval 10, next_call_at ")
+    )
+    capture.switch_on(people.workspace, mode="all")
+    capture.switch_off(people.workspace)
+    capture.switch_off(people.workspace, by=people.olga)
+    people.olga.is_command = False
+    capture.switch_off(None, by=people.olga)
+    assert [line["by"][:7] for line in lines(log, "capture.off")] == ["command", "command", "o****@d"]
 
 
 def events_in_code() -> set[str]:

@@ -54,7 +54,8 @@ def log(
 
 def _ending(line: ReceivedShape) -> str:
     """What became of a mail: the record it is on, or the reply that refused it."""
-    replied = " ".join(filter(None, (str(line.reply_code or ""), line.reply_text)))
+    code, text = str(line.reply_code or ""), line.reply_text or ""
+    replied = text if text.startswith(code) else f"{code} {text}".strip()
     return f"{line.state}: {line.record or replied}" if line.record or replied else line.state
 
 

@@ -78,6 +78,8 @@ def search(
     found = deque(found, limit) if limit else found
     count = _print_json(found) if as_json else _print(found)
     _say_where(str(folder), looked, count, limit=limit)
+    if not count and wanted.email_id is not None:
+        _say_of_email(wanted.email_id)
     if not count:
         raise typer.Exit(1)
 
@@ -132,6 +134,15 @@ def _say_where(folder: str, looked: Looked, count: int, *, limit: int) -> None:
         print("No line fits. Give less of it, or an earlier --since.", file=sys.stderr)
     if limit and count == limit:
         print(f"These are the newest {limit}; --limit 0 shows all.", file=sys.stderr)
+
+
+def _say_of_email(number: int) -> None:
+    """Lines with its number begin with its first try; before that, its message has one."""
+    print(
+        f"An email has lines from its first try on. `postroom explain em_{number}` says what it waits for, "
+        "and `postroom log search --message-id` finds the line of its message.",
+        file=sys.stderr,
+    )
 
 
 def _moment(text: str, option: str) -> datetime | None:

@@ -227,6 +227,7 @@ def member_acting(workspace: Workspace, address: str = "") -> Member:
         remedy = f"has no member {address}. See `postroom user list`"
     if found is None:
         raise Stopped(f"{workspace} {remedy}.")
+    found.is_command = not address
     return found
 
 

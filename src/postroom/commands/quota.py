@@ -126,7 +126,8 @@ def _in_words(shape: QuotaShape) -> str:
     again = f"It starts again at {shape.resets_at:%Y-%m-%d %H:%M} UTC."
     last = f"; the last leaves about {shape.held_last_at:%Y-%m-%d %H:%M} UTC" if shape.held_last_at else ""
     waits = f" {shape.held} emails wait for that{last}." if shape.held else ""
-    return f"{shape.workspace} has used {shape.used} of {shape.limit} emails today. {again}{waits}{_failed(shape)}"
+    used = f"{shape.workspace} has used {shape.used} of {shape.limit} emails today."
+    return f"{used} {again}{waits}{_failed(shape)}"
 
 
 def _failed(shape: QuotaShape) -> str:
@@ -160,6 +161,7 @@ def _operator() -> Member:
     found = Member.objects.active().filter(role=Role.OPERATOR).order_by("pk").first()
     if found is None:
         raise Stopped("No operator is active. Invite one with `postroom user invite --role operator`.")
+    found.is_command = True
     return found
 
 

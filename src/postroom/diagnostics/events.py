@@ -65,11 +65,12 @@ def note(
     contact: Contact | None = None,
     email_id: int | None = None,
     member: Member | None = None,
+    said_by: Own | Person | None = None,
     **detail: Any,
 ) -> Event:
     """Add one Event in the transaction of the flow that calls; once committed it is a line of the log, too.
 
-    `detail` is stored as JSON.
+    `detail` is stored as JSON. `said_by` is who the line names instead of `member`.
     """
     event = Event.objects.create(
         kind=str(kind),
@@ -82,25 +83,41 @@ def note(
         detail=detail,
     )
     if mail_log.is_open() and kind not in _TOLD_OTHERWISE:
-        mail_log.told(str(kind), *_fields(event), *_details(detail), is_warning=kind in _WARNINGS)
+        mail_log.told(str(kind), *_fields(event, said_by), *_details(detail), is_warning=kind in _WARNINGS)
     return event
 
 
+COMMAND = Own("command")  # who did it, where a command on a shell did
 _TOLD_OTHERWISE = {EventKind.CAPTURED, EventKind.NOT_TOLD}  # a line of each Email, and none
 _WARNINGS = {EventKind.BOUNCED, EventKind.STAND_IN}
 _FIELDS_OF_ALL = ("timestamp", "level", "event", "message", "workspace", "record", "email", "contact", "by")
 
 
-def _fields(event: Event) -> list[tuple[str, Any]]:
+def told_as(member: Member | None) -> Own | Person:
+    """Who a line names: the member, or "command" if a command on a shell acts in somebody's name."""
+    if member is not None and member.is_command:
+        return COMMAND
+    return Person(member.user.email if member else "")
+
+
+def _fields(event: Event, by: Own | Person | None) -> list[tuple[str, Any]]:
     return [
         ("message", MessageId(event.message.message_id if event.message else "")),
         ("workspace", Own(event.workspace.slug)),
         ("record", event.record.key if event.record else ""),
         ("email", event.email_id),
         ("contact", event.contact_id),
-        ("by", Person(event.member.user.email if event.member else "")),
+        ("by", by or told_as(event.member)),
     ]
 
 
 def _details(detail: dict[str, Any]) -> list[tuple[str, Any]]:
-    return [(f"its_{name}" if name in _FIELDS_OF_ALL else name, value) for name, value in detail.items()]
+    return [
+        (f"its_{name}" if name in _FIELDS_OF_ALL else name, _plain(value)) for name, value in detail.items()
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """`interval 60, unit minutes` instead of what Python writes."""
+    is_dict = isinstance(value, dict)
+    return ", ".join(f"{name} {each}" for name, each in value.items()) if is_dict else value

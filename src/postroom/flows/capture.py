@@ -97,6 +97,7 @@ def _note(
             kind,
             workspace=here,
             member=by if by and by.workspace_id == here.pk else None,
+            said_by=events.told_as(by) if by else events.COMMAND,
             mode=wanted.mode,
             to=wanted.to,
             allowed=wanted.allowed_text,

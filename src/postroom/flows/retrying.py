@@ -14,8 +14,8 @@ from postroom import engine
 from postroom.conversations.models import Address, Contact, Message, Notification
 from postroom.conversations.recipients import own_addresses
 from postroom.diagnostics import mail_log
-from postroom.diagnostics.events import EventKind, note
-from postroom.diagnostics.log_lines import MessageId, Own, Person
+from postroom.diagnostics.events import EventKind, note, told_as
+from postroom.diagnostics.log_lines import MessageId, Own
 from postroom.diagnostics.models import Event
 from postroom.flows import hurrying, mailing_turns, releasing, rerouting
 from postroom.outgoing import gates, holds, tallies
@@ -214,7 +214,7 @@ def _note_all(group: EmailQuerySet, by: Member, kind: EventKind) -> int:
         )
         for pk, message_id, contact_id, workspace_id, _ in rows
     ]
-    slug, who = Own(by.workspace.slug), Person(by.user.email)
+    slug, who = Own(by.workspace.slug), told_as(by)
     mail_log.told_all(
         str(kind),
         [

@@ -184,6 +184,9 @@ class Member(models.Model):
     has_placeholder_address = models.BooleanField(default=False)
     joined_at = models.DateTimeField(db_default=Now())
 
+    #: A command on a shell acts in this member's name; nobody logged in.
+    is_command = False
+
     objects: ClassVar[models.Manager[Member]] = MemberQuerySet.as_manager()
 
     class Meta:
