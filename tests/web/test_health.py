@@ -15,6 +15,7 @@ from django.utils import timezone
 from postroom.conversations.models.records import Stream
 from postroom.diagnostics.meters import piece_at
 from postroom.diagnostics.models import Sample
+from postroom.flows.watching import DEPTH
 from postroom.outgoing.models import FailureKind, Lane, MailServer
 from postroom.outgoing.relays import shared_server
 from postroom.schedule.models import ScheduledAction
@@ -151,6 +152,17 @@ def test_the_charts_cover_a_day_or_a_week(people: Cast, as_operator: Client) -> 
     assert [each[1].most for each in (day, week)] == [7, 100]
     assert all(at in each[0].times for each in (day, week) for at in each[0].lines[0].values)
     assert "Attempts an hour" in page(as_operator, "?range=week")
+
+
+def test_what_is_counted_is_named(people: Cast, as_operator: Client) -> None:
+    """Tries and emails are two things; a chart of what is measured says when that was last done."""
+    shown = page(as_operator)
+    assert "tries in the last hour: 0 sent, 0 deferred, 0 failed" in shown
+    assert "the table counts emails, and what failed until somebody acts on it" in shown
+    assert shown.count("not counted yet") == 2
+    at = timezone.now() - timedelta(minutes=10)
+    Sample.objects.create(name=DEPTH, label="urgent", at=piece_at(at), value=7)
+    assert page(as_operator).count("last counted") == 1
 
 
 def test_it_refreshes_by_itself_until_somebody_stops_it(as_operator: Client) -> None:

@@ -38,6 +38,12 @@ def test_developer_mode_shows_the_system_parameters(people: Cast, as_olga: Clien
     assert "System Parameters" in as_olga.get("/settings").content.decode()
 
 
+def test_developer_mode_is_not_offered_to_who_would_get_nothing_by_it(people: Cast, as_ana: Client) -> None:
+    assert "Developer mode" not in as_ana.get("/preferences").content.decode()
+    as_ana.post("/preferences", _chosen(address="ana@demo.example", is_developer="on"))
+    assert not Member.objects.get(pk=people.ana.pk).is_developer
+
+
 def test_a_placeholder_address_is_pointed_out_until_it_is_replaced(people: Cast, as_ana: Client) -> None:
     """On every page, with the way to Preferences."""
     Member.objects.filter(pk=people.ana.pk).update(has_placeholder_address=True)

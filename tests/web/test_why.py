@@ -1,6 +1,7 @@
 """Why?"""
 
 from django.test import Client
+from django.urls import reverse
 
 from tests.people import Cast
 from tests.web.mail import failed, said
@@ -43,3 +44,12 @@ def test_messages_of_neighbours_are_unknown(neighbours: Cast, as_ana: Client) ->
     message = said(neighbours)
     for wanted in (str(message.pk), message.message_id):
         assert "Nothing found" in as_ana.get("/why", {"message": wanted}).content.decode()
+
+
+def test_who_may_not_read_the_log_is_shown_whom_to_ask(people: Cast, as_ana: Client, as_olga: Client) -> None:
+    """Beside the answer, and beside the reason of a failure."""
+    email = failed(people)
+    query: dict[str, str] = {"message": str(email.message_id), "address": "ben@example.org"}
+    for url in (reverse("why"), reverse("delivery", args=[email.message_id])):
+        assert "Not enough? Whom to ask for the log" in as_ana.get(url, query).content.decode()
+        assert "Whom to ask" not in as_olga.get(url, query).content.decode()

@@ -24,7 +24,13 @@ def test_a_space_stands_for_the_underscore() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "near"),
-    [("Bucharest", "Europe/Bucharest"), ("Europe/Bucarest", "Europe/Bucharest"), ("Madrid", "Europe/Madrid")],
+    [
+        ("Bucharest", "Europe/Bucharest"),
+        ("Europe/Bucarest", "Europe/Bucharest"),
+        ("Madrid", "Europe/Madrid"),
+        ("Europe/Bucuresti", "Europe/Bucharest"),
+        ("Bucuresti", "Europe/Bucharest"),
+    ],
 )
 def test_what_is_no_zone_is_refused_with_those_written_nearly_so(typed: str, near: str) -> None:
     with pytest.raises(RequestRefused, match=near):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from django.utils import timezone
 from django.utils.formats import date_format
 
 from postroom.flows import action_words
@@ -79,6 +80,11 @@ class ActionRow:
     def next_clock(self) -> str:
         """Its next call as the clock of its zone shows it; "" if it does not run by itself."""
         return self._clock(self.shape.next_call_at) if self.shape.is_active else ""
+
+    @property
+    def is_next_near(self) -> bool:
+        """Is its next call so near that words say more than its date, which stands beside them?"""
+        return abs(self.shape.next_call_at - timezone.now()) < timedelta(hours=23)
 
     @property
     def is_early(self) -> bool:

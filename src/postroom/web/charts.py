@@ -48,6 +48,11 @@ class Chart:
         return [self.begins_at + self.step * number for number in range(self.count)]
 
     @property
+    def last_at(self) -> datetime | None:
+        """When the last piece begins for which there is a figure; None: there is none."""
+        return max((at for line in self.lines for at in line.values), default=None)
+
+    @property
     def most(self) -> float:
         """The highest value there is; 0 where nothing was."""
         return max((value for line in self.lines for value in line.values.values()), default=0.0)

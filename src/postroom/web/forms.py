@@ -379,6 +379,8 @@ class PreferencesForm(forms.Form):
         ),
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, is_admin: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if not is_admin:  # there is nothing that it would show
+            del self.fields["is_developer"]
         cast(Any, self.fields["language"]).choices = Member._meta.get_field("language").choices

@@ -35,6 +35,9 @@ def known_zone(name: str) -> str:
 
 
 def _near(wanted: str, spelled: dict[str, str]) -> list[str]:
-    """Those written nearly so; a city alone counts as the zone that ends with it."""
-    cities = [zone for zone in spelled if wanted and wanted in zone.rpartition("/")[2]]
-    return (cities + difflib.get_close_matches(wanted, spelled, 3))[:3]
+    """Those written nearly so; a city alone counts as the zone that ends with it, and matters most."""
+    city = wanted.rpartition("/")[2]
+    cities = {zone.rpartition("/")[2]: zone for zone in spelled}
+    found = [zone for zone in spelled if city and city in zone.rpartition("/")[2]]
+    found += [cities[near] for near in difflib.get_close_matches(city, cities, 3)]
+    return list(dict.fromkeys(found + difflib.get_close_matches(wanted, spelled, 3)))[:3]

@@ -22,8 +22,9 @@ from postroom.workspaces.refusals import RequestRefused
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_members
 def preferences(request: MemberRequest) -> HttpResponse:
-    """Name, address, language, how one is told, developer mode."""
-    form = PreferencesForm(request.POST or None, initial=_chosen(request))
+    """Name, address, language, how one is told; for administrators developer mode."""
+    is_admin = request.member.is_admin
+    form = PreferencesForm(request.POST or None, initial=_chosen(request), is_admin=is_admin)
     if form.is_valid():
         try:
             member = founding.change_preferences(request.member, **form.cleaned_data)
