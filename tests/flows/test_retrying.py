@@ -5,16 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 
 from postroom.conversations.models import Contact
 from postroom.conversations.models.records import Stream
 from postroom.diagnostics.models import Event
-from postroom.flows import retrying
+from postroom.flows import leaving_later, retrying
 from postroom.flows.posting import submit
 from postroom.flows.telling import tell_failures
-from postroom.outgoing import holds
+from postroom.outgoing import claiming, holds
 from postroom.outgoing.models import Email, Lane, State, Tally
+from postroom.outgoing.relays import shared_server
+from postroom.schedule.models import ScheduledAction
 from postroom.workspaces.refusals import RequestRefused
 from tests.outgoing.queued import queue, tally_adds_up
 from tests.people import Cast, cast, join
@@ -198,3 +201,38 @@ def test_a_mail_for_its_recipient_alone_goes_to_no_other_address(people: Cast) -
         retrying.send_and_close(message, people.olga, again={email.pk: "olga@elsewhere.example"})
     email.refresh_from_db()
     assert email.address.addr_spec == "ana@demo.example"
+
+
+def test_a_bulk_retry_names_the_action_that_is_off_and_keeps_it(people: Cast) -> None:
+    bulk = queue(people.workspace, ["b@example.org", "c@example.org"], stream=Stream.BULK, is_gated=True)
+    [urgent] = failed(people, "a@example.org")
+    Email.objects.exclude(pk=urgent.pk).update(state=State.FAILED, failure_text="550 no")
+    Tally.objects.exclude(message=urgent.message).update(outgoing_count=0, failed_count=2)
+    chosen = [urgent.pk, *(email.pk for email in bulk)]
+    action = ScheduledAction.objects.filter(workspace=people.workspace, key="mail_queue")
+    action.update(is_active=False)
+    done = retrying.retry_what_can(chosen, people.ana)
+    assert (done.count, done.left, done.kept_by) == (3, {}, {"Mail: Email Queue Manager": 2})
+    Email.objects.update(state=State.FAILED)
+    Tally.objects.update(outgoing_count=0, failed_count=F("total_count"))
+    action.update(is_active=True)
+    assert retrying.retry_what_can(chosen, people.ana).kept_by == {}
+
+
+def test_send_now_goes_by_the_clock_of_the_database(people: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = timezone.now
+    [email] = queue(people.workspace, ["u@example.org"], due_at=real() + timedelta(hours=1))
+    monkeypatch.setattr(timezone, "now", lambda: real() + timedelta(minutes=5))  # this machine is ahead
+    assert retrying.send_now([email.pk], people.ana) == 1
+    [claimed] = claiming.claim(shared_server().pk, "ours").emails
+    assert claimed.email_id == email.pk
+
+
+def test_emails_that_are_moved_to_now_go_by_the_clock_of_the_database(
+    people: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = timezone.now
+    [email] = queue(people.workspace, ["u@example.org"], due_at=real() + timedelta(hours=1))
+    monkeypatch.setattr(timezone, "now", lambda: real() + timedelta(minutes=5))
+    assert leaving_later.move_emails(email.message, None, people.ana) == 1
+    assert len(claiming.claim(shared_server().pk, "ours").emails) == 1

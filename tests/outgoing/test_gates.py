@@ -20,6 +20,7 @@ from postroom.outgoing.relays import lane_of, shared_server
 from postroom.outgoing.retry import RetryPolicy
 from postroom.outgoing.settling import Ended, settle
 from postroom.outgoing.waiting import Waiting
+from postroom.schedule.models import ScheduledAction
 from postroom.wire.reply import Outcome, Reply
 from tests.outgoing.queued import queue
 from tests.people import Cast, cast
@@ -136,6 +137,21 @@ def test_a_retry_of_urgent_mail_opens_no_gate(people: Cast) -> None:
     settle("ours", ended, now=database_time(), policy_of=lambda *_: RetryPolicy())
     assert lane_of(people.workspace, Stream.BULK).released_until == before
     assert lane_of(people.workspace, Stream.URGENT).released_until is None
+
+
+def test_a_retry_opens_no_gate_while_the_queue_manager_is_off(people: Cast) -> None:
+    [old] = bulk(people, "old@example.org")
+    set_gate(people, old.due_at)
+    ScheduledAction.objects.filter(workspace=people.workspace, key="mail_queue").update(is_active=False)
+    [claimed] = claiming.claim(shared_server().pk, "ours").emails
+    ended = [Ended(claimed, Outcome.DEFERRED, Reply(451, None, "local error"))]
+    settle("ours", ended, now=database_time(), policy_of=lambda *_: RetryPolicy())
+    bulk(people, "new@example.org")
+    hours_later = database_time() + timedelta(hours=3)
+    assert claiming.claim(shared_server().pk, "ours", now=hours_later).emails == ()
+    Email.objects.filter(pk=old.pk).update(due_at=old.due_at)  # as Send Now does
+    [again] = claiming.claim(shared_server().pk, "ours").emails
+    assert again.addr_spec == "old@example.org"
 
 
 TIMES = st.integers(-300, 300).map(lambda minutes: NOW + minutes * MINUTE)

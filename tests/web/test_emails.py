@@ -8,12 +8,24 @@ from django.urls import reverse
 from django.utils import timezone
 
 from postroom.conversations.models import Message, Notification
-from postroom.outgoing.models import Attempt, Email, FailureKind, Lane, MailServer, Rendition, State
+from postroom.conversations.models.records import Stream
+from postroom.outgoing.models import (
+    Attempt,
+    Email,
+    FailureKind,
+    Lane,
+    MailServer,
+    Rendition,
+    State,
+    Tally,
+)
 from postroom.outgoing.relays import lane_of
+from postroom.schedule.models import ScheduledAction
 from postroom.web import email_rows
 from postroom.web.email_rows import EmailRow
 from postroom.web.next_steps import NextStep, next_step
 from postroom.workspaces import parameters
+from tests.outgoing.queued import queue
 from tests.people import Cast
 from tests.web.mail import fail, failed, said, submitted, waiting
 
@@ -265,6 +277,19 @@ def test_a_page_of_the_queue_costs_the_same_however_many_rows(
         waiting(people)
     with django_assert_max_num_queries(19):  # type: ignore[operator]
         as_ana.get("/emails")
+
+
+def test_a_retry_of_bulk_mail_says_that_what_lets_it_leave_is_switched_off(
+    people: Cast, as_ana: Client
+) -> None:
+    [email] = queue(people.workspace, ["b@example.org"], stream=Stream.BULK, is_gated=True)
+    Email.objects.filter(pk=email.pk).update(state=State.FAILED, failure_text="550 no")
+    Tally.objects.filter(message=email.message).update(outgoing_count=0, failed_count=1)
+    ScheduledAction.objects.filter(workspace=people.workspace, key="mail_queue").update(is_active=False)
+    page = as_ana.post(reverse("emails_retry"), {"ids": [email.pk]}, follow=True).content.decode()
+    assert "1 email will be tried again." in page
+    assert "1 of them waits for Mail: Email Queue Manager, which is switched off." in page
+    assert "Send Now lets this email leave alone." in page
 
 
 def test_a_bulk_retry_names_what_no_server_can_send_and_sends_the_rest(people: Cast, as_ana: Client) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,10 +33,14 @@ class LeftShape:
 
 @dataclass(frozen=True, slots=True)
 class CountShape:
-    """How many emails were changed. `left` names those that this could not help, and why."""
+    """How many emails were changed. `left` names those that this could not help, and why.
+
+    `notes` says what else keeps some of the changed ones, and what to do about it.
+    """
 
     count: int
     left: list[LeftShape]
+    notes: list[str] = field(default_factory=list)
 
 
 @app.command("list", epilog="Example: postroom queue list --state failed --json")
@@ -143,6 +147,7 @@ def _change(verb: str, ids: Sequence[str], slug: str, *, as_json: bool) -> None:
 
     numbers = [_number(text) for text in ids]
     open_installation()
+    from postroom.diagnostics import wait_words
     from postroom.flows import retrying
     from postroom.flows.foretelling import capture_words
     from postroom.outgoing.models import Email
@@ -160,9 +165,10 @@ def _change(verb: str, ids: Sequence[str], slug: str, *, as_json: bool) -> None:
             "None of these emails can be changed so. Look at their state with `postroom queue list`."
         )
     said = [f"{count} of {len(numbers)} changed.", *(f"{one.id} stays as it is: {one.why}" for one in left)]
+    notes = [wait_words.kept_by(name, number) for name, number in done.kept_by.items()]
     if count and verb != "cancel":
-        said += filter(None, [capture_words(by.workspace)])
-    print_one(CountShape(count, left), "\n".join(said), as_json=as_json)
+        notes += filter(None, [capture_words(by.workspace)])
+    print_one(CountShape(count, left, notes), "\n".join([*said, *notes]), as_json=as_json)
     if count == 0:
         raise typer.Exit(1)
 

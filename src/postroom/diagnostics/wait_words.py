@@ -6,6 +6,7 @@ from datetime import datetime
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from postroom.outgoing.waits import Wait
 
@@ -41,6 +42,18 @@ def in_full(wait: Wait, now: datetime) -> str:
     else:
         words = _("It waits for %(action)s, which runs next on %(time)s.")
     return words % {"action": wait.action_name, "time": _when(wait.runs_at)}
+
+
+def kept_by(action_name: str, count: int) -> str:
+    """That so many emails which were put back into the queue wait for an action that is switched off."""
+    words = ngettext(
+        "%(count)d of them waits for %(action)s, which is switched off. An administrator switches it on "
+        "under Technical, Scheduled Actions; Send Now lets this email leave alone.",
+        "%(count)d of them wait for %(action)s, which is switched off. An administrator switches it on "
+        "under Technical, Scheduled Actions; Send Now lets these emails leave alone.",
+        count,
+    )
+    return words % {"count": count, "action": action_name}
 
 
 def _when(at: datetime | None) -> str:

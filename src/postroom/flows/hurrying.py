@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 
 from django.utils import timezone
@@ -9,11 +10,13 @@ from django.utils.translation import gettext as _
 
 from postroom.diagnostics.wording import why_lane_held
 from postroom.outgoing import allowances, holds
+from postroom.outgoing.dialects import database_time
 from postroom.outgoing.expecting import is_limited
 from postroom.outgoing.models import Lane
 from postroom.outgoing.queue import EmailQuerySet
 from postroom.outgoing.relays import SECRETS
 from postroom.outgoing.turns import awaits_turn
+from postroom.outgoing.waits import waits_of
 
 
 def kept(emails: EmailQuerySet) -> dict[int, str]:
@@ -26,10 +29,18 @@ def kept(emails: EmailQuerySet) -> dict[int, str]:
     return {pk: why[lane_id] for pk, lane_id in rows}
 
 
+def kept_by_what_is_off(emails: EmailQuerySet) -> Counter[str]:
+    """How many of these Emails wait for a scheduled action that is switched off, by its name."""
+    gated = emails.filter(lane__in=Lane.objects.exclude(released_until=None)).select_related("lane")
+    needed = ("state", "lease", "due_at", "lane__workspace_id", "lane__message_id", "lane__released_until")
+    waits = waits_of(gated.only(*needed), database_time())
+    return Counter(wait.action_name for wait in waits.values() if wait.is_off)
+
+
 def _kept_lanes(emails: EmailQuerySet) -> list[Lane]:
     secrets = [f"{of}__{secret}" for of in ("server", "via") for secret in SECRETS]
     lanes = Lane.objects.filter(pk__in=emails.order_by().values("lane_id")).defer(*secrets)
-    now = timezone.now()
+    now = database_time()
     rows = lanes.select_related("workspace", "server", "via").order_by("pk")
     return [lane for lane in rows if _is_kept(lane, now)]
 
@@ -54,7 +65,7 @@ def why_kept(lane: Lane) -> str:
             "Send Now does not help: campaigns leave one after another, the one that was written first goes "
             "first. To let this one go sooner, cancel the ones before it."
         )
-    if not lane.is_paused and (until := _slowed_until(lane, timezone.now())):
+    if not lane.is_paused and (until := _slowed_until(lane, database_time())):
         words = _(
             "Send Now does not help: the server asked for less mail, and is asked again at %(time)s. It "
             "leaves by itself then, in its turn."

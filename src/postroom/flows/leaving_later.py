@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from postroom import engine
@@ -14,6 +13,7 @@ from postroom.diagnostics.events import EventKind, note
 from postroom.flows import releasing, retrying
 from postroom.flows.due_times import still_to_come
 from postroom.outgoing import gates
+from postroom.outgoing.dialects import database_time
 from postroom.outgoing.models import Email, MailServer
 from postroom.outgoing.queue import EmailQuerySet
 from postroom.workspaces.models import Member
@@ -32,7 +32,7 @@ def move_emails(message: Message, send_at: datetime | None, by: Member) -> int:
     with transaction.atomic():
         row = Message.objects.select_for_update().get(pk=message.pk)
         emails = _untried(row)
-        count = emails.update(due_at=at or gates.in_front(timezone.now()), is_listed=True)
+        count = emails.update(due_at=at or gates.in_front(database_time()), is_listed=True)
         if not count:
             raise RequestRefused(_("These emails have left already, or were called off."))
         before, row.send_at = row.send_at, at

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -20,6 +21,7 @@ from postroom.diagnostics.models import Event
 from postroom.flows import hurrying, mailing_turns, releasing, rerouting
 from postroom.outgoing import gates, holds, tallies
 from postroom.outgoing.capturing import SECRET_LAYOUT
+from postroom.outgoing.dialects import database_time
 from postroom.outgoing.models import Email, MailServer, Rendition, State, Tally
 from postroom.outgoing.queue import EmailQuerySet
 from postroom.outgoing.tallies import Move, count_of
@@ -34,20 +36,27 @@ Emails = EmailQuerySet | Iterable[int]
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """How many Emails leave again, and why others do not: a sentence with its remedy by the Email's id."""
+    """How many Emails leave again, and why others do not: a sentence with its remedy by the Email's id.
+
+    `kept_by` are the names of the switched-off actions that keep some of those that leave again, with how
+    many each.
+    """
 
     count: int
     left: Mapping[int, str]
+    kept_by: Mapping[str, int] = field(default_factory=dict)
 
 
 def retry_what_can(emails: Emails, by: Member) -> Retried:
     """Send Emails again that are in Delivery Failed or Cancelled, but those stranded at archived servers."""
-    count, left = 0, dict[int, str]()
+    count, left, kept_by = 0, dict[int, str](), Counter[str]()
     for group in _groups(_of_workspace(emails, by).retryable()):
         stranded = rerouting.stranded(group)
         left |= stranded
-        count += _send_again(group.exclude(pk__in=list(stranded)), by, EventKind.RETRIED)
-    return Retried(count, left)
+        again = group.exclude(pk__in=list(stranded))
+        count += _send_again(again, by, EventKind.RETRIED)
+        kept_by.update(hurrying.kept_by_what_is_off(again))
+    return Retried(count, left, kept_by)
 
 
 def retry(emails: Emails, by: Member) -> int:
@@ -78,7 +87,7 @@ def send_now_what_can(emails: Emails, by: Member) -> Retried:
     count, chosen = 0, _of_workspace(emails, by).waiting()
     left = hurrying.kept(chosen)
     for group in _groups(chosen.exclude(pk__in=list(left))):
-        group.update(due_at=gates.in_front(timezone.now()), is_listed=True)
+        group.update(due_at=gates.in_front(database_time()), is_listed=True)
         holds.reopen_lanes(list(group.values_list("lane_id", flat=True).distinct()))
         count += _note_all(group, by, EventKind.SENT_NOW)
         _wake(group)

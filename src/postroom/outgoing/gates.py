@@ -17,6 +17,7 @@ from django.db.models.functions import Coalesce, Least
 from postroom.conversations.models.records import Stream
 from postroom.outgoing.dialects import as_stored, database_time
 from postroom.outgoing.models import Email, Lane, State
+from postroom.schedule.catalogue import MAIL_QUEUE
 
 FOR_GOOD = datetime(9999, 1, 1, tzinfo=UTC)
 """Until when a mailing is released that has its turn: its retries need nothing more."""
@@ -68,6 +69,8 @@ def release(workspace_id: int, now: datetime) -> int:
 def open_until(times: Mapping[int, datetime]) -> None:
     """Open gated lanes, by id, at least until these times: what is tried again has its own due time.
 
+    While the workspace's queue manager is switched off, the shared gate of its bulk lanes stays where it is:
+    no new bulk mail may slip through, so what is tried again waits as well.
     Call it in the transaction that writes those times, after allowances and tallies: a claim that holds
     lanes over locks them in this order, too.
     """
@@ -75,9 +78,13 @@ def open_until(times: Mapping[int, datetime]) -> None:
         return
     rows = [(as_stored(at), lane_id, as_stored(at)) for lane_id, at in sorted(times.items())]
     with connection.cursor() as cursor:
-        cursor.executemany(
-            "UPDATE postroom_lane SET released_until = %s WHERE id = %s AND released_until < %s", rows
-        )
+        cursor.executemany(_OPEN, rows)
+
+
+_OPEN = f"""UPDATE postroom_lane SET released_until = %s WHERE id = %s AND released_until < %s
+    AND (message_id IS NOT NULL OR NOT EXISTS (
+        SELECT 1 FROM postroom_scheduledaction action WHERE action.workspace_id = postroom_lane.workspace_id
+        AND action.key = '{MAIL_QUEUE}' AND NOT action.is_active))"""
 
 
 def lanes_with_due(lanes: QuerySet[Lane], now: datetime) -> QuerySet[Lane]:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
+from postroom.diagnostics import wait_words
 from postroom.flows import foretelling, retrying
 from postroom.flows.retrying import Retried
 from postroom.outgoing.models import Email, State
@@ -71,6 +72,8 @@ def _act(
         _say(request, words(done.count) if done.count else "", left=left)
     if done.count and act != _call_off and (captured := foretelling.capture_words(request.member.workspace)):
         messages.warning(request, captured)
+    for action_name, count in done.kept_by.items():
+        messages.warning(request, wait_words.kept_by(action_name, count))
     for why, count in Counter(done.left.values()).items():
         messages.error(request, f"{_stranded(count)} {why}")
     return redirect(back_of(request) or "emails")
