@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.utils import timezone
 
+from postroom.conversations.models.records import Stream
 from postroom.diagnostics.models import Event
 from postroom.flows.acting import ActionRuns
 from postroom.flows.action_settings import change, switch
@@ -122,7 +123,7 @@ def test_a_next_call_beyond_the_interval_is_taken_with_a_warning(
 def test_switching_off_the_email_queue_says_what_waits_and_how_to_let_it_go(
     people: Cast, action: ScheduledAction
 ) -> None:
-    queue(people.workspace, ["a@example.org", "b@example.org"], stream="bulk", due_at=SOON)
+    queue(people.workspace, ["a@example.org", "b@example.org"], stream=Stream.BULK, due_at=SOON)
     Lane.objects.update(released_until=timezone.now())
     [warning] = switch(action, people.olga, False)
     assert "All bulk mail waits from now on, until this action is switched on again" in warning
