@@ -278,6 +278,14 @@ def test_the_queue_says_scheduled_of_what_was_never_tried_and_who_cancelled_in_w
     assert "capture mode kept it in" in postroom("queue", "list").out
 
 
+def test_posting_says_when_what_does_not_leave_at_once_will(postroom: Postroom, people: Cast) -> None:
+    assert "will be told by email.\n" in postroom(*POST, *FROM_ANA, "--body", "Hello").out
+    bulk = postroom(*POST, *FROM_ANA, "--body", "Hello", "--bulk").out
+    assert "The mail waits for Mail: Email Queue Manager; it runs 20" in bulk
+    later = postroom(*POST, *FROM_ANA, "--body", "Hello", "--send-at", "2027-03-01 09:00").out
+    assert "The emails leave on 2027-03-01 09:00 UTC." in later
+
+
 def test_the_incoming_log_says_a_code_once(postroom: Postroom, people: Cast) -> None:
     texts = {"one": "250 2.0.0 Ok", "two": "2.0.0 Ok"}
     for subject, text in texts.items():

@@ -57,6 +57,21 @@ def test_an_operator_finds_the_lines_of_an_address_newest_first(as_olga: Client)
     assert "550" not in shown
 
 
+def test_a_line_says_its_time_once_and_is_not_cut(as_olga: Client) -> None:
+    shown = page(as_olga, message="<7@demo.example>")
+    summary = shown.partition("<details><summary><code>")[2].partition("</summary>")[0]
+    assert summary.count("10:00:07") == 1
+    assert "message=&lt;7@demo.example&gt; to=b****@example.org" in summary
+
+
+def test_lines_are_found_by_their_workspace(as_olga: Client, log: Path) -> None:
+    said = ("INFO", "sent", ("workspace", Own("north")))
+    with log.open("a") as file:
+        file.write(line(DIALECTS["human"], Cover(), datetime(2026, 11, 21, 12, tzinfo=UTC), said))
+    assert page(as_olga, workspace="north").count("<details><summary>") == 1
+    assert "No line fits" in page(as_olga, workspace="south")
+
+
 def test_older_lines_are_a_page_of_their_own(as_olga: Client) -> None:
     shown = page(as_olga, address="ben@example.org")
     older = shown.partition('href="?')[2].partition('"')[0].replace("&amp;", "&")

@@ -91,7 +91,21 @@ def post(
 
 def _posted_in_words(shape: MessageShape) -> str:
     who = shape.author.name or shape.author.address if shape.author else "the workspace"
-    return f"{shape.id} was posted as {who}; {shape.delivery.total} will be told by email."
+    told = f"{shape.id} was posted as {who}; {shape.delivery.total} will be told by email."
+    return " ".join(filter(None, [told, _when_it_leaves(shape)]))
+
+
+def _when_it_leaves(shape: MessageShape) -> str:
+    """Of what does not leave at once: the time that was chosen, or what it waits for."""
+    waiting = next((each for each in shape.recipients if each.state == "outgoing"), None)
+    if waiting is None:
+        return ""
+    if shape.send_at is not None:
+        return f"The emails leave on {shape.send_at:%Y-%m-%d %H:%M} UTC."
+    if waiting.waits_reason:
+        run = f"; it runs {waiting.expected_at:%Y-%m-%d %H:%M} UTC" if waiting.expected_at else ""
+        return f"The mail {waiting.waits_reason}{run}."
+    return ""
 
 
 def _posted(draft: Draft) -> int:

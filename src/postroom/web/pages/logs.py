@@ -20,7 +20,7 @@ from postroom.web.membership import MemberRequest, for_members
 from postroom.wire.address import AddressError, normalise
 from postroom.workspaces.models import Member, Role
 
-FIELDS = ("q", "message", "address", "since")
+FIELDS = ("q", "message", "address", "workspace", "since")
 HIDDEN_FIELDS = ("timestamp", "level", "event")
 
 
@@ -59,6 +59,7 @@ def _wanted(said: dict[str, str]) -> Wanted:
         text=said["q"],
         message_id=said["message"],
         address=_normalised(said["address"]),
+        workspace=said["workspace"],
         since=since,
         keys=mail_log.tag_keys(),
     )
@@ -84,13 +85,22 @@ def _shown(page: Page, said: dict[str, str]) -> dict[str, Any]:
 
 def _line(found: Found) -> dict[str, Any]:
     fields = found.fields
-    first = found.text.split("\n", 1)[0]
     return {
         "at": f"{found.at:%Y-%m-%d %H:%M:%S}.{found.at.microsecond // 1000:03d}" if found.at else "",
         "level": str(fields.get("level", "")).upper(),
         "event": "" if log_search.is_words(fields) else fields.get("event", ""),
         "fields": [(name, value) for name, value in fields.items() if name not in HIDDEN_FIELDS],
-        "first": first,
+        "first": _without_head(found),
         "text": found.text,
         "file": found.file,
     }
+
+
+def _without_head(found: Found) -> str:
+    """The first line of it, without the time, the level and the event, which stand beside it."""
+    fields = {name: value for name, value in found.fields.items() if name not in HIDDEN_FIELDS}
+    if fields and not log_search.is_words(found.fields):
+        return " ".join(f"{name}={value}" for name, value in fields.items())
+    first = found.text.split("\n", 1)[0]
+    level = str(found.fields.get("level", "")).upper()
+    return first.partition(f" {level} ")[2] or first if level else first
