@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import json
 import random
 import signal
@@ -216,3 +218,59 @@ def _killed(machine: Machine, is_begun: Callable[[], object], seconds: float, *a
     time.sleep(seconds * random.random() if seconds else 0)
     end(run)
     assert run.returncode in (-signal.SIGKILL, 0)
+
+
+def test_a_restore_that_ended_in_the_middle_begins_anew_and_a_refused_one_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    machine = Machine(tmp_path / "original", {"DATABASE_URL": "", "POSTROOM_SECRET_KEY": ""})
+    clerk(machine, "fill", "demo")
+    good, forged = str(tmp_path / "a.tar"), str(tmp_path / "b.tar")
+    assert postroom(machine, "backup", good, "--with-keys").code == 0
+    _without_installation(Path(good), Path(forged))
+    with postgres() as url:
+        copy = Machine(tmp_path / "copy", {"DATABASE_URL": url, "POSTROOM_SECRET_KEY": ""})
+        arguments = ["--data", str(copy.folder), "--database", url]
+        names = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        refused = postroom(copy, "restore", forged, *arguments)
+        assert refused.code == 1
+        assert "does not say which installation it is of" in refused.err
+        assert tables_of(copy).rows(names) == []
+        assert held(copy.folder) == set()
+
+        assert postroom(copy, "restore", good, *arguments).code == 0
+        assert ("postroom_restoring",) not in tables_of(copy).rows(names)
+        full = postroom(copy, "restore", good, "--data", str(tmp_path / "other"), "--database", url)
+        assert "is not empty" in full.err
+
+        # as it is when the restore is killed after its commit, before it takes the folder over
+        tables_of(copy).rows("CREATE TABLE postroom_restoring (folder TEXT)")
+        tables_of(copy).rows(f"INSERT INTO postroom_restoring VALUES ('{copy.folder}')")
+        for name in held(copy.folder):
+            (copy.folder / name).rename(tmp_path / name)
+        foreign = postroom(copy, "restore", good, "--data", str(tmp_path / "other"), "--database", url)
+        assert foreign.code == 1
+        assert f"run it once more with --data {copy.folder}" in foreign.err
+        assert tables_of(copy).number("SELECT COUNT(*) FROM postroom_email") == 20
+        ran = postroom(copy, "restore", good, *arguments, "--json")
+        assert ran.json["is_capturing"] is True
+        assert counts(tables_of(copy)) == counts(tables_of(machine))
+
+
+def _without_installation(good: Path, forged: Path) -> None:
+    """The same backup, whole by its manifest, without the row that says which installation it is of."""
+    with tarfile.open(good) as tar, tarfile.open(forged, "w") as new:
+        for member in tar:
+            file = tar.extractfile(member)
+            assert file is not None
+            octets = file.read()
+            if member.name.startswith("rows/postroom_installation/"):
+                left_out = member.name
+                continue
+            if member.name == "manifest.json":
+                said = json.loads(octets)
+                del said["members"][left_out]
+                said["contents"]["postroom_installation"] = [0, hashlib.sha256(b"").hexdigest(), 1]
+                octets = json.dumps(said).encode()
+            member.size = len(octets)
+            new.addfile(member, io.BytesIO(octets))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class RestoredShape:
     """What was restored, and where. `database` is "sqlite" or "postgresql".
 
-    `is_capturing` is always true: a restored installation sends nothing until somebody says that it is the
-    original. `missing_files` were missing when the backup was made.
+    `is_capturing` is read from what was restored, and always true: it sends nothing until somebody says that
+    it is the original. `missing_files` were missing when the backup was made.
     """
 
     folder: str
@@ -65,7 +65,7 @@ def restore(
         text = _keys_for(file, keys, manifest)
         folder = data.expanduser().resolve()
         with landing.room_for(folder), landing.landing_place(folder) as place:
-            _restore(_Restore(file, place, database, text), head, manifest, progress)
+            is_capturing = _restore(_Restore(file, place, database, text), head, manifest, progress)
     vendor = "postgresql" if database else "sqlite"
     shape = RestoredShape(
         folder=str(folder),
@@ -75,7 +75,7 @@ def restore(
         missing_files=manifest.missing_files,
         made_at=head.created_at,
         made_by=head.postroom,
-        is_capturing=True,
+        is_capturing=is_capturing,
     )
     print_one(shape, _words(shape, has_file=bool(text)), as_json=as_json)
 
@@ -107,13 +107,13 @@ def _keys_for(file: Path, keys: Path | None, manifest: Manifest) -> str:
     )
 
 
-def _restore(wanted: _Restore, head: Head, manifest: Manifest, progress: Progress) -> None:
-    """Make the tables of the backup's version, fill them, bring them up to date, take the folder over."""
+def _restore(wanted: _Restore, head: Head, manifest: Manifest, progress: Progress) -> bool:
+    """Make the tables of the backup's version, fill them, bring them up to date, take the folder over.
+
+    Returns whether it captures, by the row that the next start reads.
+    """
     _set_up(wanted)
     from django.conf import settings
-
-    from postroom.commands import opening
-    from postroom_server.store import databases, landing, loading
 
     if head.key_check not in settings.POSTROOM_KEY_CHECKS:
         raise Stopped(
@@ -121,15 +121,33 @@ def _restore(wanted: _Restore, head: Head, manifest: Manifest, progress: Progres
             "signed addresses would mean nothing. Name the right file with --keys."
         )
     _refuse_newer(head)
-    if wanted.database:
-        _make_empty(wanted)
+    with _in_database(wanted):
+        return _fill(wanted, head, manifest, progress)
+
+
+def _fill(wanted: _Restore, head: Head, manifest: Manifest, progress: Progress) -> bool:
+    from postroom.commands import opening
+    from postroom_server.store import databases, landing, loading
+
     _make_tables_of(head.migrations)
     with contextlib.closing(databases.open_database(wanted.database, wanted.place)) as database:
         loading.load(database, wanted.file, wanted.place, head, manifest, progress=progress)
         database.commit()
     opening.make_tables()
+    is_capturing = _is_capturing()
     _disconnect()
+    if not is_capturing:
+        raise Stopped("What came of this backup would send, so nothing of it was kept. Take another backup.")
     landing.take_over(wanted.place)
+    return is_capturing
+
+
+def _is_capturing() -> bool:
+    from postroom.workspaces import installation
+    from postroom.workspaces.models import CaptureMode, Installation
+
+    row = Installation.objects.filter(pk=1, capture_reason=installation.COPY).first()
+    return installation.of_installation(row).mode == CaptureMode.ALL
 
 
 def _set_up(wanted: _Restore) -> None:
@@ -159,12 +177,19 @@ def _refuse_newer(head: Head) -> None:
         )
 
 
-def _make_empty(wanted: _Restore) -> None:
+@contextlib.contextmanager
+def _in_database(wanted: _Restore) -> Iterator[None]:
+    """All of it is in the database at the end, or nothing; SQLite lies in the folder and goes with it."""
     from postroom_server.store import databases, loading
 
-    with contextlib.closing(databases.open_database(wanted.database, wanted.place)) as database:
-        loading.refuse_unless_empty(database)
-        loading.drop_empty_tables(database)
+    if not wanted.database:
+        yield
+        return
+    try:
+        with loading.begun(lambda: databases.Postgres(wanted.database), wanted.place.parent):
+            yield
+    finally:
+        _disconnect()
 
 
 def _make_tables_of(migrations: Mapping[str, list[str]]) -> None:
@@ -175,8 +200,9 @@ def _make_tables_of(migrations: Mapping[str, list[str]]) -> None:
     executor = MigrationExecutor(connection)
     applied = {(app, name) for app, names in migrations.items() for name in names}
     graph = executor.loader.graph
+    known = [node for node in applied if node in graph.node_map]
     executor.migrate(
-        [node for node in applied if not any(child in applied for child in graph.node_map[node].children)]
+        [node for node in known if not any(child in applied for child in graph.node_map[node].children)]
     )
     _disconnect()
 

@@ -7,6 +7,7 @@ files of the storage, perhaps the keys, and last `manifest.json`.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import io
 import re
@@ -15,7 +16,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Self
 
 from postroom_server.store import files, rows
 from postroom_server.store.manifest import END, HEAD, KEYS, Content, Head, Manifest
@@ -24,6 +25,10 @@ from postroom_server.store.rows import Digest, Row
 from postroom_server.store.tables import Table
 
 PIECE_OCTETS = 4 * 1024 * 1024
+#: A piece ends with the row that fills it; no row that Postroom takes in comes near to this.
+LONGEST_OCTETS = 64 * PIECE_OCTETS
+_PLAIN_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.XHDTYPE)
+_GZIP = b"\x1f\x8b"
 _ROWS = re.compile(r"rows/([a-z0-9_]+)/[0-9]{6}\.jsonl")
 STORAGE = "storage/"
 Seen = Callable[[int], None]
@@ -126,20 +131,38 @@ def members(path: Path) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
     Raises StoreRefused for a file that is no archive, breaks off, or holds what no backup holds.
     """
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
-            yield _each(tar)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+        with path.open("rb") as file:
+            mode: Literal["r|gz", "r|"] = "r|gz" if file.read(2) == _GZIP else "r|"
+            file.seek(0)
+            with tarfile.open(fileobj=file, mode=mode, tarinfo=_PlainMember) as tar:
+                yield _each(tar)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise StoreRefused(
             f"{path} is no whole backup of Postroom ({error}): it breaks off or is damaged. Take another one."
         ) from error
 
 
+class _PlainMember(tarfile.TarInfo):
+    """A file as `Writer` writes it; others may say that they are longer than what there is of them."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        if member.type not in _PLAIN_TYPES or (member.type == tarfile.XHDTYPE and member.size > PIECE_OCTETS):
+            raise StoreRefused(f"This is no backup of Postroom: {member.name} is no plain file in it.")
+        return member
+
+
 def _each(tar: tarfile.TarFile) -> Iterator[tuple[str, IO[bytes]]]:
     while (member := tar.next()) is not None:
         _forget_members(tar)
-        file = tar.extractfile(member) if member.isreg() else None
+        file = tar.extractfile(member) if member.isreg() and not member.issparse() else None
         if file is None or not _is_known(member.name):
             raise StoreRefused(f"This is no backup of Postroom: it holds {member.name}. Take another file.")
+        if member.size > LONGEST_OCTETS and not member.name.startswith(STORAGE):
+            raise StoreRefused(
+                f"This is no backup of Postroom: {member.name} is too long. Take another file."
+            )
         yield member.name, file
 
 
@@ -178,6 +201,8 @@ def verify(path: Path, seen: Seen = lambda count: None) -> tuple[Head, Manifest]
             if name == END:
                 head, said = head_of(path), Manifest.of_octets(file.read())
                 _compare(path, found, digests, said)
+                if not {table.name for table in head.tables} <= set(said.contents):
+                    raise StoreRefused(f"{END} of this backup leaves tables out: take another backup.")
                 return head, said
             _take_in(name, file, found, digests)
             seen(1)
@@ -188,10 +213,12 @@ def _take_in(name: str, file: IO[bytes], found: Manifest, digests: dict[str, Dig
     if name.startswith(STORAGE):
         _take_in_file(name.removeprefix(STORAGE), file, found)
         return
-    octets = file.read()
-    found.members[name] = hashlib.sha256(octets).hexdigest()
-    if table := table_of(name):
-        digests.setdefault(table, Digest()).add(octets, octets.count(b"\n"))
+    whole, table = hashlib.sha256(), table_of(name)
+    while chunk := file.read(files.CHUNK):
+        whole.update(chunk)
+        if table:
+            digests.setdefault(table, Digest()).add(chunk, chunk.count(b"\n"))
+    found.members[name] = whole.hexdigest()
 
 
 def _take_in_file(name: str, file: IO[bytes], found: Manifest) -> None:

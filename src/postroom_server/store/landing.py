@@ -104,5 +104,10 @@ def keys_in(path: Path) -> str:
     with archive.members(path) as found:
         for name, file in found:
             if name == KEYS:
-                return file.read().decode("ascii")
+                try:
+                    return file.read().decode("ascii")
+                except UnicodeDecodeError as error:
+                    raise StoreRefused(
+                        f"{KEYS} of this backup has no keys: name them with --keys."
+                    ) from error
     return ""

@@ -108,12 +108,26 @@ class Manifest:
                 str(name): Content(int(count), str(digest), int(last))
                 for name, (count, digest, last) in form["contents"].items()
             }
-            return cls(contents=contents, **{name: form[name] for name in _OF_END})
+            members = {str(name): str(digest) for name, digest in form["members"].items()}
+            return cls(
+                contents,
+                members,
+                file_count=int(form["file_count"]),
+                file_octets=int(form["file_octets"]),
+                missing_files=_names(form["missing_files"]),
+                damaged_files=_names(form["damaged_files"]),
+            )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise StoreRefused(f"{END} of this backup cannot be read: take another backup.") from error
 
 
 _OF_END = ("members", "file_count", "file_octets", "missing_files", "damaged_files")
+
+
+def _names(given: object) -> list[str]:
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise TypeError("names are a list of texts")
+    return given
 
 
 def _octets(form: dict[str, Any]) -> bytes:
@@ -123,7 +137,7 @@ def _octets(form: dict[str, Any]) -> bytes:
 def _form(octets: bytes) -> dict[str, Any]:
     try:
         form = json.loads(octets)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreRefused("This is no backup of Postroom, or it is damaged: take another file.") from error
     if not isinstance(form, dict):
         raise StoreRefused("This is no backup of Postroom: take another file.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postroom_server.store import archive
+from postroom_server.store import archive, landing
 from postroom_server.store.archive import Writer
 from postroom_server.store.manifest import HEAD, KEYS, Head, Manifest
 from postroom_server.store.refusals import StoreRefused
@@ -160,3 +161,86 @@ def test_files_that_the_storage_has_lost_are_named_and_the_rest_is_kept(
     manifest = verified(tmp_path, written(storage, (NAME, lost, damaged)))
     assert (manifest.missing_files, manifest.damaged_files) == ([lost], [damaged])
     assert manifest.file_count == 2
+
+
+def crafted(folder: Path, *members: tuple[tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT) -> Path:
+    """A backup by a stranger: the right head, then these members."""
+    path = folder / "a.tar"
+    with tarfile.open(path, "w", format=form) as tar:
+        for member, octets in ((tarfile.TarInfo(HEAD), THE_HEAD.as_octets()), *members):
+            member.size = len(octets)
+            tar.addfile(member, io.BytesIO(octets))
+    return path
+
+
+def test_a_member_that_says_it_is_longer_than_what_there_is_of_it_is_refused(tmp_path: Path) -> None:
+    sparse = tarfile.TarInfo(f"storage/{NAME}")
+    sparse.pax_headers = {
+        "GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": "0,0",
+        "GNU.sparse.size": str(1 << 40), "GNU.sparse.name": sparse.name,
+    }  # fmt: skip
+    with pytest.raises(StoreRefused, match="This is no backup of Postroom"):
+        archive.verify(crafted(tmp_path, (sparse, b"")))
+
+
+@pytest.mark.parametrize("name", [f"rows/{TABLE.name}/000000.jsonl", KEYS, "manifest.json"])
+def test_what_is_longer_than_postroom_writes_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(archive, "LONGEST_OCTETS", 5000)
+    with pytest.raises(StoreRefused, match="is too long"):
+        archive.verify(crafted(tmp_path, (tarfile.TarInfo(name), b"x" * 5001)))
+
+
+def test_a_long_header_is_refused_unread(tmp_path: Path) -> None:
+    long = tarfile.TarInfo(KEYS)
+    long.pax_headers = {"comment": "x" * (archive.PIECE_OCTETS + 1)}
+    with pytest.raises(StoreRefused, match="no plain file"):
+        archive.verify(crafted(tmp_path, (long, b"")))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.GNUTYPE_SPARSE])
+def test_what_is_no_plain_file_is_refused(tmp_path: Path, kind: bytes) -> None:
+    link = tarfile.TarInfo(KEYS)
+    link.type, link.linkname = kind, "/etc/passwd"
+    with pytest.raises(StoreRefused, match="no backup"):
+        archive.verify(crafted(tmp_path, (link, b"")))
+
+
+@pytest.mark.parametrize(
+    "octets", [b"BZh91AY&SY" + b"garbage" * 40, b"\xfd7zXZ\0" + b"garbage" * 40, b"\x1f\x8bx"]
+)
+def test_another_compression_or_a_broken_one_is_refused(tmp_path: Path, octets: bytes) -> None:
+    with pytest.raises(StoreRefused, match="no whole backup"):
+        verified(tmp_path, octets)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("members", [1]), ("contents", []), ("contents", {"postroom_thing": 7}), ("file_count", "x"),
+        ("missing_files", 7), ("missing_files", [7]), ("damaged_files", [[1]]),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_says_something_else_is_refused(name: str, value: object) -> None:
+    form = json.loads(Manifest().as_octets())
+    assert Manifest.of_octets(json.dumps(form).encode()) == Manifest()
+    with pytest.raises(StoreRefused, match=r"manifest\.json of this backup cannot be read"):
+        Manifest.of_octets(json.dumps({**form, name: value}).encode())
+
+
+def test_a_manifest_without_a_bottom_is_refused() -> None:
+    with pytest.raises(StoreRefused, match="no backup of Postroom"):
+        Manifest.of_octets(b"[" * 100_000)
+
+
+def test_a_manifest_that_leaves_a_table_out_is_refused(tmp_path: Path) -> None:
+    empty = tarfile.TarInfo("manifest.json")
+    said = Manifest(members={HEAD: hashlib.sha256(THE_HEAD.as_octets()).hexdigest()})
+    with pytest.raises(StoreRefused, match="leaves tables out"):
+        archive.verify(crafted(tmp_path, (empty, said.as_octets())))
+
+
+def test_keys_that_are_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreRefused, match="name them with --keys"):
+        landing.keys_in(crafted(tmp_path, (tarfile.TarInfo(KEYS), b"\xff\xfe")))
