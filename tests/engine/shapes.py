@@ -40,8 +40,8 @@ async def running(started: Engine) -> AsyncIterator[Engine]:
 
 
 def lane(drain: Drain, due: Callable[[], list[str]] = list) -> LaneKind:
-    """A kind with one drain."""
-    return LaneKind("a:", drain, due)
+    """A kind of numbered lanes with one drain."""
+    return LaneKind("a:", drain, due, is_numbered=True)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 3.0) -> None:

@@ -16,6 +16,7 @@ from django.db import OperationalError
 from postroom import engine
 from postroom.engine.bells import EngineTaken
 from postroom.engine.embedded import Engine
+from postroom.engine.lanes import LaneKind
 from tests.engine.shapes import lane, running, until, wake_from_another_process
 
 
@@ -98,18 +99,18 @@ def test_an_exception_in_one_lane_stops_no_other_and_it_comes_back(
 
     async def drain(name: str) -> None:
         calls[name] = calls.get(name, 0) + 1
-        if name == "a:bad" and calls[name] < 4:
+        if name == "a:13" and calls[name] < 4:
             raise RuntimeError("the lane is broken")
 
     async def story() -> None:
         async with running(make(data_folder, [lane(drain)], first_delay_seconds=0.005)):
-            engine.wake("a:bad")
-            engine.wake("a:good")
-            await until(lambda: calls.get("a:bad") == 4)
+            engine.wake("a:13")
+            engine.wake("a:1")
+            await until(lambda: calls.get("a:13") == 4)
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(story())
-    assert calls == {"a:bad": 4, "a:good": 1}
+    assert calls == {"a:13": 4, "a:1": 1}
     said = [record.getMessage() for record in caplog.records]
     assert [text.rsplit(" in ")[1] for text in said] == ["0.005 s", "0.01 s", "0.02 s"]
 
@@ -282,6 +283,86 @@ def test_names_that_nobody_knows_are_ignored(make: Callable[..., Engine], data_f
 
     asyncio.run(story())
     assert drained == ["a:1"]
+
+
+FORGED = [
+    "a:x",
+    "a:",
+    "a:0",
+    "a:07",
+    "a:-1",
+    "a: 1",
+    "a:1 ",
+    "a:\u0661",
+    "a:" + "9" * 19,
+    "zebra:1",
+    "\ufffd",
+]
+
+
+def test_forged_names_become_no_lanes_and_are_one_line(
+    make: Callable[..., Engine], data_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    drained: list[str] = []
+
+    async def drain(name: str) -> None:
+        drained.append(name)
+
+    async def story() -> None:
+        async with running(make(data_folder, [lane(drain), LaneKind("only:", drain, list)])):
+            for name in [*FORGED, "only:1", "a:3", "only:"]:
+                engine.wake(name)
+            await until(lambda: len(drained) == 2)
+            await asyncio.sleep(0.02)
+
+    asyncio.run(story())
+    assert drained == ["a:3", "only:"]
+    [line] = [record.getMessage() for record in caplog.records if "no lane" in record.getMessage()]
+    assert "'a:x'" in line
+
+
+def test_a_lane_for_which_nothing_waits_is_forgotten(make: Callable[..., Engine], data_folder: Path) -> None:
+    drained: list[str] = []
+
+    async def drain(name: str) -> None:
+        drained.append(name)
+
+    async def story() -> None:
+        async with running(make(data_folder, [lane(drain)])) as started:
+            for number in range(1, 200):
+                engine.wake(f"a:{number}")
+            await until(lambda: len(drained) == 199)
+            await until(lambda: not started._lanes)
+
+    asyncio.run(story())
+
+
+def test_wake_ups_do_not_hurry_a_broken_lane_and_it_is_forgotten_when_nothing_is_due(
+    make: Callable[..., Engine], data_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    due = ["a:1"]
+    calls: list[str] = []
+
+    async def drain(name: str) -> None:
+        calls.append(name)
+        raise RuntimeError("the lane is broken")
+
+    async def story() -> None:
+        kinds = [lane(drain, lambda: list(due))]
+        async with running(make(data_folder, kinds, tick_seconds=60, first_delay_seconds=30)) as started:
+            await until(lambda: len(calls) == 1)
+            for _ in range(20):
+                engine.wake("a:1")
+                await asyncio.sleep(0.001)
+            assert len(calls) == 1
+            started.look()
+            await until(lambda: len(calls) == 2)
+            due.clear()
+            started.look()
+            await until(lambda: not started._lanes)
+
+    asyncio.run(story())
+    assert len(calls) == 2
 
 
 def test_a_second_engine_on_a_folder_is_refused_with_the_way_to_postgresql(data_folder: Path) -> None:

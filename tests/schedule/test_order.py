@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from postroom.schedule import order, planning, running
+from postroom.schedule.clock import clock
 from postroom.schedule.models import ScheduledAction, Trigger
 from postroom.schedule.running import Outcome, Result
 from postroom.schedule.triggers import trigger
@@ -151,7 +152,7 @@ def test_what_somebody_has_locked_is_passed_over() -> None:
     holder.start()
     try:
         assert held.wait(10)
-        now = running.clock()
+        now = clock()
         taken = running.take("mine", ["mail_queue"], now)
         assert taken is not None
         assert taken.action.workspace == two

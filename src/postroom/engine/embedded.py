@@ -20,9 +20,14 @@ LONGEST_DELAY_SECONDS = 300.0
 SHORTEST_DELAY_SECONDS = 0.01
 
 
+def _is_defect(error: Exception) -> bool:
+    """Is it anything else than a database that does not answer?"""
+    return not (isinstance(error, (OperationalError, InterfaceError)) or _has_cut_us_off(error))
+
+
 def _say(error: Exception, what: str) -> None:
-    """A database that does not answer is one line; anything else is a defect and shows where."""
-    if isinstance(error, (OperationalError, InterfaceError)) or _has_cut_us_off(error):
+    """A database that does not answer is one line; a defect shows where."""
+    if not _is_defect(error):
         log.warning("%s: the database does not answer (%s)", what, " ".join(str(error).split()))
     else:
         log.error(what, exc_info=error)
@@ -43,6 +48,7 @@ class _Lane:
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.failure_count = 0
+        self.is_resting = False
 
     @property
     def is_running(self) -> bool:
@@ -59,7 +65,8 @@ class Engine:
 
     `bell` brings wake-ups of other processes and takes ours to them; without one the engine is alone on the
     data folder `folder`. An exception in one lane is logged and delays that lane alone
-    (`first_delay_seconds`, doubled each time, five minutes at most).
+    (`first_delay_seconds`, doubled each time, five minutes at most). After a defect wake-ups do not shorten
+    that delay; the tick does, if the lane has something due, and else forgets it.
     """
 
     def __init__(
@@ -79,6 +86,7 @@ class Engine:
         self.clock = clock
         self.is_stopping = False
         self._lanes: dict[str, _Lane] = {}
+        self._has_heard_unknown = False
         self._ticker: asyncio.Task[None] | None = None
         self._look_now = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -143,7 +151,7 @@ class Engine:
 
     def _wake(self, name: str) -> None:
         lane = self._lanes.get(name) or self._new_lane(name)
-        if lane is None or self.is_stopping:
+        if lane is None or self.is_stopping or lane.is_resting:
             return
         lane.woken.set()
         if not lane.is_running:
@@ -152,18 +160,31 @@ class Engine:
 
     def _new_lane(self, name: str) -> _Lane | None:
         for kind in self.kinds:
-            if name.startswith(kind.prefix):
+            if kind.has(name):
                 return self._lanes.setdefault(name, _Lane(name, kind))
+        if not self._has_heard_unknown:
+            self._has_heard_unknown = True
+            log.warning(
+                "Ignored a wake-up of %r, which is no lane; others like it are ignored silently", name
+            )
         return None
 
     async def _run(self, lane: _Lane) -> None:
         while lane.woken.is_set() and not self.is_stopping:
             lane.woken.clear()
+            lane.is_resting = False
             delay = await self._drain(lane)
             lane.forget_timer()
             if delay is not None and not self.is_stopping:
                 delay = max(SHORTEST_DELAY_SECONDS, delay)
-                lane.timer = asyncio.get_running_loop().call_later(delay, self._wake, lane.name)
+                lane.timer = asyncio.get_running_loop().call_later(delay, self._rested, lane.name)
+        if lane.timer is None and not self.is_stopping:
+            del self._lanes[lane.name]  # nothing waits: a wake-up makes it anew
+
+    def _rested(self, name: str) -> None:
+        if name in self._lanes:
+            self._lanes[name].is_resting = False
+        self._wake(name)
 
     async def _drain(self, lane: _Lane) -> float | None:
         """Drain once; return after how many seconds the lane wants to come back."""
@@ -172,6 +193,9 @@ class Engine:
         except Exception as error:  # whatever a lane does wrong, the others go on
             delay: float = min(LONGEST_DELAY_SECONDS, self.first_delay_seconds * 2**lane.failure_count)
             lane.failure_count = min(lane.failure_count + 1, 30)
+            lane.is_resting = _is_defect(error)
+            if lane.is_resting:
+                lane.woken.clear()
             _say(error, f"Lane {lane.name} failed and comes back in {delay:g} s")
             return delay
         lane.failure_count = 0
@@ -188,13 +212,18 @@ class Engine:
                 await asyncio.wait_for(self._look_now.wait(), self.tick_seconds)
 
     async def _tick(self, kind: LaneKind) -> None:
+        resting = [lane for lane in self._lanes.values() if lane.kind is kind and lane.is_resting]
         try:
             names = await asyncio.to_thread(kind.due)
         except Exception as error:  # the next tick asks again; the other kinds are asked now
             _say(error, f"Could not ask which lanes {kind.prefix}… are due")
             return
         for name in names:
-            self._wake(name)
+            self._rested(name)
+        for lane in resting:
+            if lane.is_resting and not lane.is_running:
+                lane.forget_timer()
+                self._lanes.pop(lane.name, None)
 
     async def _end_ticking(self) -> None:
         if self._ticker is not None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import connection, connections
 
 from postroom.diagnostics import mail_log
 from postroom.engine import LaneKind
-from postroom.flows import mailing_turns, tracing, trouble, writing_back
+from postroom.flows import mailing_turns, notices, tracing, trouble, writing_back
 from postroom.flows.draining import Drain, connection_share
 from postroom.flows.trouble import Trouble
 from postroom.outgoing import claiming, esp, holds, recovering, relays, server_settings
@@ -19,9 +21,12 @@ from postroom.outgoing.esp import Account
 from postroom.outgoing.models import MailServer
 from postroom.smtp.relay import Relay
 from postroom.workspaces import stations
+from postroom.workspaces.models import Member, Role
 from postroom.workspaces.sealed import SealBroken
 
+log = logging.getLogger("postroom.sending")
 PREFIX = "server:"
+JOURNAL_NOTICE = "journal_set_aside"
 LINGER_SECONDS = 5.0
 RUN_SECONDS = 30.0
 T = TypeVar("T")
@@ -122,10 +127,22 @@ def recover(*, is_start: bool = True) -> int:
         now=now,
         policy_of=writing_back.policy_of,
         tell=writing_back.tell,
+        set_aside=_journal_set_aside,
     ):
         mail_log.attempts(settlement.ended, now, settlement.verdicts)
         count += settlement.count
     return count
+
+
+def _journal_set_aside(path: Path, error: Exception) -> None:
+    """Operators must know: what it says was answered is not written down."""
+    log.error(
+        "The journal %s cannot be settled (%s: %s) and is set aside. Its emails count as uncertain",
+        path,
+        type(error).__name__,
+        error,
+    )
+    notices.tell_members(Member.objects.active().filter(role=Role.OPERATOR), JOURNAL_NOTICE)
 
 
 def due() -> list[str]:
@@ -133,7 +150,7 @@ def due() -> list[str]:
     return _in_thread(_due)
 
 
-KIND = LaneKind(PREFIX, drain, due)
+KIND = LaneKind(PREFIX, drain, due, is_numbered=True)
 
 
 def _due() -> list[str]:
