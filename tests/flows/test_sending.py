@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connections
+from django.db import OperationalError, connection, connections
 from django.utils import timezone
 
 from postroom import engine
@@ -17,7 +17,9 @@ from postroom.conversations.models.records import Stream
 from postroom.diagnostics.models import Event
 from postroom.engine.embedded import Engine
 from postroom.flows import sending, writing_back
+from postroom.outgoing import claiming, recovering
 from postroom.outgoing.models import Attempt, Email, Lane, MailServer
+from postroom.web.notice_words import page_of, words_of
 from postroom.wire.tokens import ReturnPathToken
 from postroom.workspaces import installation, tokens
 from tests.outgoing.queued import RelayDoor, queue, relay, tally_adds_up
@@ -312,3 +314,25 @@ def test_what_is_claimed_and_not_sent_is_given_back_when_the_drain_is_cancelled(
     assert set(outcomes) == {"uncertain"}
     assert Email.objects.filter(attempt_count=0, state="outgoing").count() == 60 - len(outcomes)
     assert tally_adds_up(slow[0].message)
+
+
+@pytest.mark.parametrize("notes", [b'{"lease": "gone"}\n', b'{"lease": "gone", "boot": ""}\nB one 1\n'])
+def test_a_journal_that_cannot_be_settled_is_set_aside_and_operators_are_told(
+    people: Cast, data_folder: Path, caplog: pytest.LogCaptureFixture, notes: bytes
+) -> None:
+    [email] = queue(people.workspace, ["ben@example.org"])
+    claiming.claim(email.lane.server_id, "gone")
+    folder = recovering.journal_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "gone.journal").write_bytes(notes)
+    count = sending.recover()
+    if connection.vendor == "sqlite":  # elsewhere its time has to be over first
+        assert count == 1
+    assert not recovering.is_anything_left()
+    assert (folder / "gone.journal.set-aside").read_bytes() == notes
+    [line] = [line.getMessage() for line in caplog.records if line.levelname == "ERROR"]
+    assert "gone.journal.set-aside cannot be settled" in line
+    [notice] = Notification.objects.filter(reason=sending.JOURNAL_NOTICE)
+    assert notice.member == people.olga
+    assert "Notes of a worker that ended could not be read" in words_of(notice.reason)
+    assert page_of(notice.reason)

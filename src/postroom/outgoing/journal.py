@@ -14,13 +14,14 @@ import mmap
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from postroom.wire.reply import EnhancedStatus, Reply
 
 SUFFIX = ".journal"
+ASIDE = ".set-aside"
 PAGE_OCTETS = 16 * mmap.ALLOCATIONGRANULARITY
 
 
@@ -111,12 +112,19 @@ class Left:
     def __init__(self, path: Path, file: int) -> None:
         self.path = path
         self._file = file
-        self.notes = _read(path)
+
+    @cached_property
+    def notes(self) -> Notes:
+        """What it says. Raises ValueError, KeyError or TypeError if that cannot be made out."""
+        return _read(self.path)
 
     def remove(self) -> None:
-        """Its lease is settled."""
+        """Its lease is settled; `close` it, too."""
         self.path.unlink(missing_ok=True)
-        self.close()
+
+    def set_aside(self) -> Path:
+        """Give it a name under which nobody looks for it, and return that; `close` it, too."""
+        return self.path.rename(self.path.with_name(self.path.name + ASIDE))
 
     def close(self) -> None:
         """Give the lock up; the file stays."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
+from django.db import InterfaceError, InternalError, OperationalError
 
 from postroom.outgoing import claiming, journal, late_replies
 from postroom.outgoing.claiming import Claimed
-from postroom.outgoing.journal import Notes, Try
+from postroom.outgoing.journal import Left, Notes, Try
 from postroom.outgoing.retry import PolicyOf
 from postroom.outgoing.settling import Ended, Settlement, Tell, settle, tell_nobody
 from postroom.wire.reply import Outcome
@@ -33,7 +34,12 @@ def is_anything_left() -> bool:
 
 
 def recover(
-    *, is_alone: bool, now: datetime, policy_of: PolicyOf, tell: Tell = tell_nobody
+    *,
+    is_alone: bool,
+    now: datetime,
+    policy_of: PolicyOf,
+    tell: Tell = tell_nobody,
+    set_aside: Callable[[Path, Exception], None] | None = None,
 ) -> Iterator[Settlement]:
     """Settle the leases of workers that are gone; one Settlement per group written.
 
@@ -41,19 +47,31 @@ def recover(
     uncertain, the rest is due again. A noted acceptance also resolves what others called uncertain meanwhile.
     A lease without a journal here is wholly uncertain, once nobody else can have it: `is_alone` says that no
     other machine sends from this database, else its time must be over.
+
+    A journal that cannot be settled is set aside under another name, `set_aside` is told which and why, and
+    its lease is then one without a journal. Raises what a database that does not answer raises.
     """
     for left in journal.left_behind(journal_folder()):
         try:
-            yield from _settle_lease(left.notes, now, policy_of, tell)
-            # Its time may have been over long ago: somebody else has called all of it uncertain then.
-            yield Settlement(late_replies.resolve_noted(left.notes.replies, now), frozenset())
-        except BaseException:
-            left.close()
+            yield from _settle_journal(left, now, policy_of, tell)
+        except (OperationalError, InterfaceError, InternalError):
             raise
-        left.remove()
+        except Exception as error:  # whatever is wrong with one journal, the others are settled
+            aside = left.set_aside()
+            if set_aside is not None:
+                set_aside(aside, error)
+        finally:
+            left.close()
     for lease, is_over in claiming.leases():
         if (is_alone or is_over) and not journal.is_live(journal_folder(), lease):
             yield from _settle_lease(Notes(lease, is_complete=False), now, policy_of, tell)
+
+
+def _settle_journal(left: Left, now: datetime, policy_of: PolicyOf, tell: Tell) -> Iterator[Settlement]:
+    yield from _settle_lease(left.notes, now, policy_of, tell)
+    # Its time may have been over long ago: somebody else has called all of it uncertain then.
+    yield Settlement(late_replies.resolve_noted(left.notes.replies, now), frozenset())
+    left.remove()
 
 
 def _settle_lease(notes: Notes, now: datetime, policy_of: PolicyOf, tell: Tell) -> Iterator[Settlement]:

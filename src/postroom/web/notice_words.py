@@ -51,6 +51,13 @@ WORDS: Mapping[str, tuple[str | Promise, str]] = {
         "operator_health",
     ),
     "action_given_up": (_("A scheduled action failed for a week and was switched off."), "actions"),
+    "journal_set_aside": (
+        _(
+            "Notes of a worker that ended could not be read, so it is uncertain whether some emails arrived. "
+            "The log names the file."
+        ),
+        "operator_health",
+    ),
     "limit_asked": (_("A workspace asks for a higher daily limit."), "operator_workspaces"),
     "limit_declined": (_("The higher daily limit you asked for was declined; it stays as it is."), "limit"),
 }
