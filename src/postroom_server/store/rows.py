@@ -108,6 +108,7 @@ TO_SQLITE: dict[Kind, Turn] = {
 FROM_POSTGRES: dict[Kind, Turn] = {
     Kind.TIME: plain_time,
     Kind.DATE: date.isoformat,
+    Kind.FRACTION: lambda value: value + 0.0,  # SQLite knows no negative nought
     Kind.OCTETS: plain_octets,
 }
 TO_POSTGRES: dict[Kind, Turn] = {Kind.JSON: json.dumps, Kind.OCTETS: base64.b64decode}

@@ -39,7 +39,7 @@ _json = st.recursive(
 )
 VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.NUMBER: st.integers(-(2**63), 2**63 - 1),
-    Kind.FRACTION: st.floats(allow_nan=False),
+    Kind.FRACTION: st.floats(allow_nan=False).map(lambda value: value + 0.0),
     Kind.YES_OR_NO: st.booleans(),
     Kind.TEXT: _texts,
     Kind.TIME: st.datetimes(datetime(1000, 1, 1), datetime(9999, 12, 30)).map(rows.plain_time),  # noqa: DTZ001
