@@ -162,7 +162,7 @@ def test_what_is_counted_is_named(people: Cast, as_operator: Client) -> None:
     assert shown.count("not counted yet") == 2
     at = timezone.now() - timedelta(minutes=10)
     Sample.objects.create(name=DEPTH, label="urgent", at=piece_at(at), value=7)
-    assert page(as_operator).count("last counted") == 1
+    assert page(as_operator).count("newest piece begins") == 1
 
 
 def test_it_refreshes_by_itself_until_somebody_stops_it(as_operator: Client) -> None:
