@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.utils import timezone
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from postroom.conversations.models.records import Stream
@@ -19,6 +19,7 @@ from postroom.outgoing.relays import shared_server
 from tests.outgoing.queued import queue
 from tests.people import Cast, cast
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -139,3 +140,13 @@ def test_the_cost_of_a_claim_does_not_grow_with_the_queue(people: Cast) -> None:
         steps.append(counted[0])
         Email.objects.filter(message=emails[0].message).update(state="sent", lease="")
     assert steps[1] < steps[0] * 1.5
+
+
+@given(st.integers(0, 8_500_000_000_000_000).map(lambda n: EPOCH + timedelta(microseconds=n)))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_times_of_a_claim_are_exact(people: Cast, due_at: datetime) -> None:
+    Email.objects.all().delete()
+    queue(people.workspace, ["exact@example.org"], due_at=due_at)
+    now = max(due_at, datetime(2026, 1, 1, tzinfo=UTC)) + timedelta(seconds=1)
+    [email] = claim(shared_server().pk, "exact", now=now).emails
+    assert (email.due_at, email.leased_until) == (due_at, now + claiming._LEASE)

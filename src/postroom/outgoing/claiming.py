@@ -24,6 +24,7 @@ from postroom.outgoing.dialects import (
     as_stored,
     aware,
     database_time,
+    instant,
     is_lock_timeout,
     is_postgres,
     now_sql,
@@ -259,7 +260,7 @@ def _values(email_ids: list[int]) -> list[Claimed]:
 def _claimed(condition: str, value: Any) -> list[Claimed]:
     """The Emails that fit, first due first; written out because composing it takes longer than asking."""
     # Whatever statistics say: first the Emails, then what belongs to each.
-    found = f"WITH e AS MATERIALIZED (SELECT * FROM postroom_email e WHERE {condition}) {_CLAIMED}"
+    found = f"WITH e AS MATERIALIZED (SELECT * FROM postroom_email e WHERE {condition}) {_of_claimed()}"
     with connection.cursor() as cursor:
         cursor.execute(found, [value])
         return [_claimed_of(list(row)) for row in cursor.fetchall()]
@@ -282,12 +283,16 @@ def _fitting(emails: list[Claimed], lease: str) -> list[Claimed]:
     return emails
 
 
+def _of_claimed() -> str:
+    return _CLAIMED.format(*map(instant, ("e.first_attempt_at", "e.leased_until", "e.due_at")))
+
+
 _CLAIMED = """
     SELECT e.id, e.workspace_id, e.message_id, e.rendition_id, rendition.size, e.lane_id, address.addr_spec,
-        contact.name, e.attempt_count, e.uncertain_count, e.first_attempt_at, lane.stream,
-        message.is_auto_deleted, carrier.name, e.redirected_to, carrier.id, e.quota_day, e.leased_until,
+        contact.name, e.attempt_count, e.uncertain_count, {}, lane.stream,
+        message.is_auto_deleted, carrier.name, e.redirected_to, carrier.id, e.quota_day, {},
         COALESCE(carrier.limit_per_minute, carrier.limit_per_hour, carrier.limit_per_day) IS NOT NULL,
-        e.throttled_count, lane.via_id IS NOT NULL, e.due_at, message.message_id
+        e.throttled_count, lane.via_id IS NOT NULL, {}, message.message_id
     FROM e
     JOIN postroom_message message ON message.id = e.message_id
     JOIN postroom_address address ON address.id = e.address_id
@@ -332,7 +337,7 @@ def _lease_on_postgres(picked: Picked, written: str, values: list[Any]) -> list[
             ) AS due
         ), e AS (
             {written} WHERE id = ANY(ARRAY(SELECT id FROM picked)) RETURNING postroom_email.*
-        ) {_CLAIMED}"""
+        ) {_of_claimed()}"""
     with connection.cursor() as cursor:
         cursor.execute(statement, [*map(list, zip(*picked, strict=True)), *values])
         return [_claimed_of(list(row)) for row in cursor.fetchall()]

@@ -53,8 +53,18 @@ def as_stored(time: datetime) -> Any:
     return time if is_postgres() else connection.ops.adapt_datetimefield_value(time)
 
 
+def instant(column: str) -> str:
+    """A column of times, as `aware` reads it: on PostgreSQL seconds, which are read faster than text.
+
+    They are exact to the microsecond until the year 2242.
+    """
+    return f"CAST(EXTRACT(EPOCH FROM {column}) AS double precision)" if is_postgres() else column
+
+
 def aware(value: Any) -> Any:
-    """A time as a bare statement gives it: text on SQLite; None stays None."""
+    """A time as a bare statement gives it: text on SQLite, or what `instant` gives; None stays None."""
+    if isinstance(value, float):
+        return datetime.fromtimestamp(value, UTC)
     if isinstance(value, str):
         value = parse_datetime(value)
     return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
