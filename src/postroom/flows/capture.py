@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from postroom.diagnostics import events
 from postroom.diagnostics.events import EventKind
 from postroom.flows import retrying
 from postroom.outgoing.models import Email, State
+from postroom.outgoing.queue import EmailQuerySet
 from postroom.workspaces import capture_rules, installation
 from postroom.workspaces.answering import administrator_of
 from postroom.workspaces.capture_rules import ALL, ALLOW, REDIRECT, Capture
@@ -79,7 +79,7 @@ def captured_count(workspace: Workspace | None) -> int:
     return _captured().filter(workspace__in=_meant(workspace)).count()
 
 
-def _captured() -> QuerySet[Email]:
+def _captured() -> EmailQuerySet:
     return Email.objects.filter(state=State.CANCELLED, cancelled_because="captured")
 
 
