@@ -1,4 +1,4 @@
-"""The lanes on which scheduled actions run: beside each other, without haste, by a clock that may be wrong."""
+"""The lanes on which scheduled actions run: beside each other, and by a clock that may be wrong."""
 
 from __future__ import annotations
 
