@@ -42,8 +42,8 @@ def test_placeholders_survive_translation(language: str) -> None:
 def test_the_compiled_catalogue_is_the_source(language: str) -> None:
     compiled = polib.mofile(str(PACKAGE / "locale" / language / "LC_MESSAGES" / "django.mo"))
     source = catalogue(language)
-    assert {e.msgid: (e.msgstr, e.msgstr_plural) for e in compiled} == {
-        e.msgid: (e.msgstr, e.msgstr_plural) for e in source if not e.obsolete
+    assert {(e.msgctxt, e.msgid): (e.msgstr, e.msgstr_plural) for e in compiled} == {
+        (e.msgctxt, e.msgid): (e.msgstr, e.msgstr_plural) for e in source if not e.obsolete
     }
 
 

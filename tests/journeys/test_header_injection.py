@@ -216,8 +216,8 @@ NOT_IN_MAIL = {
         ReceivedEmail.reason ReceivedEmail.reply_text MailServer.down_because Attempt.enhanced
         LimitRequest.factors Workspace.features MailServer.esp Subtype.key
         ScheduledMessage.subtype_key Workspace.time_zone Station.name Station.host Station.version
-        ScheduledAction.key ScheduledAction.time_zone ScheduledAction.lease ScheduledAction.last_counts
-        ScheduledAction.positions UnusedFile.name Counter.series Sample.name Sample.label
+        Station.instance ScheduledAction.key ScheduledAction.time_zone ScheduledAction.lease
+        ScheduledAction.last_counts ScheduledAction.positions UnusedFile.name Counter.series Sample.name Sample.label
     """,
     "worked out of a field that is tried": """
         Rendition.reverse_path Rendition.from_addr_spec Rendition.return_domain Email.redirected_to

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from postroom.workspaces.classified import Classified, Kept
 from postroom.workspaces.models import Member, Workspace
@@ -49,7 +50,7 @@ class ScheduledAction(models.Model):
 
         DONE = "done", _("Done")
         UNFINISHED = "unfinished", _("Goes on")
-        FAILED = "failed", _("Failed")
+        FAILED = "failed", pgettext_lazy("scheduled action", "Failed")
         LOST = "lost", _("Never came back")
 
     classified = Classified(
