@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,4 @@ def test_beside_a_running_postroom_it_says_to_stop_that_and_nothing_else(
     ran = postroom("migrate-store", "--to", "postgresql://postroom@127.0.0.1:9/postroom")
     assert ran.exit_code == 1
     assert ran.err == f"Postroom runs on the data folder {tmp_path}. Stop it first.\n"
+    asyncio.run(running.close())

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import random
+import shlex
 import signal
 import subprocess
 import tarfile
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from postroom_server.store.databases import shown
 from tests.journeys.storm import (
     POSTROOM,
     Machine,
@@ -255,6 +257,29 @@ def test_a_restore_that_ended_in_the_middle_begins_anew_and_a_refused_one_leaves
         ran = postroom(copy, "restore", good, *arguments, "--json")
         assert ran.json["is_capturing"] is True
         assert counts(tables_of(copy)) == counts(tables_of(machine))
+
+
+def test_what_a_restore_says_to_type_starts_it(tmp_path: Path, target: Target) -> None:
+    relay = f"smtp://127.0.0.1:{target.port}"
+    settings = {"DATABASE_URL": "", "POSTROOM_SECRET_KEY": "", "RELAY_URL": relay}
+    machine = Machine(tmp_path / "original", settings)
+    clerk(machine, "fill", "demo")
+    assert postroom(machine, "backup", str(tmp_path / "a.tar"), "--with-keys").code == 0
+    with postgres() as url:
+        folder = tmp_path / "the copy"
+        ran = postroom(machine, "restore", str(tmp_path / "a.tar"), "--data", str(folder), "--database", url)
+        assert ran.code == 0, ran.err
+        told = f"DATABASE_URL={shlex.quote(shown(url))} POSTROOM_DATA='{folder}'"
+        assert [line.strip() for line in ran.out.splitlines() if line.startswith("  ")] == [
+            f"{told} postroom up",
+            f"{told} POSTROOM_HTTP=127.0.0.1:8081 POSTROOM_SMTP=127.0.0.1:2535 postroom up",
+            f"{told} postroom capture off",
+        ]
+        said = shlex.split(told.replace(shown(url), url))
+        off = postroom(machine, "capture", "off", **dict(each.split("=", 1) for each in said))
+        assert off.code == 0, off.err
+        installation = "SELECT COUNT(*) FROM postroom_installation WHERE capturing_since IS NULL"
+        assert tables_of(Machine(folder, {"DATABASE_URL": url})).number(installation) == 1
 
 
 def _without_installation(good: Path, forged: Path) -> None:

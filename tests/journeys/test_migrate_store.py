@@ -8,6 +8,7 @@ from sqlite3 import OperationalError
 
 import pytest
 
+from postroom_server.store.databases import shown
 from tests.journeys.storm import Machine, Target, copies_at, ended_in_any_case, judge, postgres, until
 from tests.journeys.two_places import clerk, counts, postroom, tables_of
 
@@ -137,7 +138,8 @@ def test_workspaces_move_one_after_the_other_and_keep_their_numbers(
         assert tables_of(there).rows(emails.format(numbers[slug])) == before[slug]
     twice = postroom(machine, "migrate-store", "--to", url, "--workspace", "casa")
     assert twice.code == 1
-    assert "casa is there already" in twice.err
+    assert "The workspace casa was moved or restored there already" in twice.err
+    assert "here since then is here alone" in twice.err
     status = postroom(machine, "capture", "status", "--json").json
     assert {level["workspace"] for level in status["levels"]} == {"demo", "casa"}
     assert clerk(there, "files") == clerk(machine, "files")
@@ -148,6 +150,33 @@ def test_workspaces_move_one_after_the_other_and_keep_their_numbers(
         there.start(is_awaited=True)
         assert target.count == 0
         assert "Capture mode is on" in there.log.read_text()
+
+
+def test_another_workspace_of_that_name_is_no_move_made_before(
+    machine: Machine, url: str, tmp_path: Path
+) -> None:
+    clerk(machine, "fill", "demo")
+    key = (machine.folder / "secret.key").read_bytes()
+    other = Machine(tmp_path / "other", {**machine.env, "POSTROOM_DATA": str(tmp_path / "other")})
+    (other.folder / "secret.key").write_bytes(key)
+    clerk(other, "fill", "demo")
+    assert postroom(other, "migrate-store", "--to", url).code == 0
+    foreign = postroom(machine, "migrate-store", "--to", url, "--workspace", "demo")
+    assert foreign.code == 1
+    assert "demo is there already, and is another workspace's" in foreign.err
+    assert "name another database with --to" in foreign.err
+
+
+def test_a_backup_and_a_move_count_alike_and_name_the_database(
+    machine: Machine, url: str, tmp_path: Path
+) -> None:
+    clerk(machine, "fill", "demo")
+    made = postroom(machine, "backup", str(tmp_path / "a.tar"), "--json").json
+    looked = postroom(machine, "migrate-store", "--to", url, "--dry-run", "--json").json
+    done = postroom(machine, "migrate-store", "--to", url, "--json").json
+    assert looked["row_count"] == done["row_count"] == made["row_count"]
+    assert len(looked["tables"]) == len(done["tables"]) == made["table_count"]
+    assert done["target"] == shown(url)
 
 
 def test_a_workspace_that_captured_here_is_said_to_capture_there(machine: Machine, url: str) -> None:

@@ -38,10 +38,11 @@ BackupFile = Annotated[Path, typer.Argument(metavar="FILE", help="The backup, a 
 class BackupShape:
     """A backup and what it holds. `made_by` is the version of Postroom, `database` where the rows come from.
 
-    `missing_files` are named by a row and were not in the storage when it was made; `damaged_files` were,
-    with other octets than they should have. `octets` is the size of the file. `keys` says where the secret
-    keys are, without which it cannot be restored: a path, "inside", or "POSTROOM_SECRET_KEY" of the
-    environment; when a backup is verified only "inside" or "outside".
+    `table_count` are the tables that have rows. `missing_files` are named by a row and were not in the
+    storage when it was made; `damaged_files` were, with other octets than they should have. `octets` is the
+    size of the file. `keys` says where the secret keys are, without which it cannot be restored: a path,
+    "inside", or "POSTROOM_SECRET_KEY" of the environment; when a backup is verified only "inside" or
+    "outside".
     """
 
     file: str
@@ -144,7 +145,7 @@ def _shape(file: Path, head: Head, manifest: Manifest, *, keys: str, is_verified
         created_at=head.created_at,
         made_by=head.postroom,
         database=head.vendor,
-        table_count=len(head.tables),
+        table_count=sum(each.count > 0 for each in manifest.contents.values()),
         row_count=manifest.row_count,
         file_count=manifest.file_count,
         file_octets=manifest.file_octets,

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 
@@ -66,9 +65,9 @@ class _Move:
     @property
     def target(self) -> str:
         """The target without its password."""
-        parts = urlsplit(self.url)
-        port = f":{parts.port}" if parts.port else ""
-        return f"postgresql://{parts.hostname or 'localhost'}{port}{parts.path}"
+        from postroom_server.store import databases
+
+        return databases.shown(self.url)
 
 
 def migrate_store(
@@ -308,9 +307,10 @@ def _shape(
 def _words(shape: MovedShape, move: _Move) -> str:
     what = f"the workspace {shape.workspace}" if shape.workspace else "the installation"
     if shape.is_dry_run:
+        besides = ", besides people and relays that are new there" if shape.workspace else ""
         return (
-            f"{shape.row_count} rows of {len(shape.tables)} tables would move, and {shape.target} can take "
-            f"{what}. Nothing was written."
+            f"{shape.row_count} rows of {len(shape.tables)} tables would move{besides}, and {shape.target} "
+            f"can take {what}. Nothing was written."
         )
     hand = (
         f"\n{shape.in_hand_count} emails were being sent when Postroom was stopped; the first start "

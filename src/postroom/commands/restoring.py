@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def restore(
         made_by=head.postroom,
         is_capturing=is_capturing,
     )
-    print_one(shape, _words(shape, has_file=bool(text)), as_json=as_json)
+    print_one(shape, _words(shape, database, has_file=bool(text)), as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,15 +214,28 @@ def _disconnect() -> None:
     connections.close_all()
 
 
-def _words(shape: RestoredShape, *, has_file: bool) -> str:
-    database = " with DATABASE_URL" if shape.database == "postgresql" else ""
+def _words(shape: RestoredShape, database: str, *, has_file: bool) -> str:
+    from postroom_server.store import databases
+
+    told = _told(shape.folder, database)
+    hidden = f", with the password for {databases.HIDDEN}" if databases.HIDDEN in told else ""
     keys = "" if has_file else " The secret keys stay in your environment; it needs them at every start."
     missing = "".join(f"\n{name} was missing when the backup was made." for name in shape.missing_files)
     return (
         f"{shape.row_count} rows and {shape.file_count} files of {shape.made_at} are in {shape.folder} "
         f"({shape.database}), and they are what the backup says.{keys}{missing}\n"
-        f"Start it{database}: POSTROOM_DATA={shape.folder} postroom up. It knows that it is a copy: capture "
-        "mode is on and nothing leaves.\n"
-        "If it takes the place of the original, stop the original for good and then say so here: "
-        f"POSTROOM_DATA={shape.folder} postroom capture off."
+        f"Start it{hidden}; it knows that it is a copy: capture mode is on and nothing leaves.\n"
+        f"  {told} postroom up\n"
+        "Beside the original on the same machine it needs addresses of its own as well, for instance:\n"
+        f"  {told} POSTROOM_HTTP=127.0.0.1:8081 POSTROOM_SMTP=127.0.0.1:2535 postroom up\n"
+        "If it takes the place of the original, stop the original for good and then say so here:\n"
+        f"  {told} postroom capture off"
     )
+
+
+def _told(folder: str, database: str) -> str:
+    """What each command on it has to be told, as a shell takes it."""
+    from postroom_server.store import databases
+
+    url = f"DATABASE_URL={shlex.quote(databases.shown(database))} " if database else ""
+    return f"{url}POSTROOM_DATA={shlex.quote(folder)}"

@@ -206,7 +206,9 @@ def verify(path: Path, seen: Seen = lambda count: None) -> tuple[Head, Manifest]
                 return head, said
             _take_in(name, file, found, digests)
             seen(1)
-    raise StoreRefused(f"{path} has no {END}: that backup was not finished. Take another one.")
+    raise StoreRefused(
+        f"{path} is damaged or breaks off: {END}, its end, cannot be reached. Take another backup."
+    )
 
 
 def _take_in(name: str, file: IO[bytes], found: Manifest, digests: dict[str, Digest]) -> None:

@@ -14,6 +14,10 @@ from postroom_server.store.rows import Row
 from postroom_server.store.tables import Table
 
 BATCH = 2000
+#: What stands for a password.
+HIDDEN = "(hidden)"
+#: What a query says of where a database lies; all else in it may be secret.
+_PLACES = ("host", "port", "dbname", "sslmode")
 
 
 class Database(Protocol):
@@ -264,6 +268,26 @@ def _parameters(url: str) -> dict[str, Any]:
 def is_postgres(url: str) -> bool:
     """Does a URL name a database of PostgreSQL?"""
     return url.partition(":")[0] in ("postgres", "postgresql", "pgsql")
+
+
+def shown(url: str) -> str:
+    """A URL of PostgreSQL for people: where the database lies, and `HIDDEN` for what may be secret."""
+    head, has_query, query = url.partition("?")
+    scheme = url.partition("://")[0]
+    if "@" in query:  # perhaps of a password with a question mark that is not written as %3F
+        return f"{scheme}://{HIDDEN}"
+    login, has_login, place = head.rpartition("@")
+    user, has_password, password = login.partition("://")[2].partition(":")
+    secret = HIDDEN if password else ""
+    named = "&".join(_shown_part(part) for part in query.split("&")) if has_query else ""
+    if not has_login:
+        return f"{head}{has_query}{named}"
+    return f"{scheme}://{user}{has_password}{secret}@{place}{has_query}{named}"
+
+
+def _shown_part(part: str) -> str:
+    name, _, _ = part.partition("=")
+    return part if name in _PLACES else f"{name}={HIDDEN}"
 
 
 def sqlite_path(url: str, folder: Path) -> Path:

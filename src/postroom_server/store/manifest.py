@@ -69,7 +69,7 @@ class Content:
 
 @dataclass(slots=True)
 class Manifest:
-    """The last member: a backup that has none was not finished.
+    """The last member: a backup that has none is damaged or breaks off.
 
     `members` are the SHA-256 digests of all but the files of the storage, whose names are their digests.
     `missing_files` are named by a row and lay nowhere when the backup was made; `damaged_files` lay there

@@ -112,14 +112,32 @@ def counts(source: Database, parts: Iterable[Part]) -> list[Copied]:
 
 def refuse_if_taken(source: Database, target: Database, parts: Iterable[Part]) -> None:
     """Raise StoreRefused, before anything is written, if a number, a slug or a domain is taken."""
+    _refuse_if_there(source, target, parts)
     for name, column in (("postroom_workspace", "slug"), ("postroom_maildomain", "domain")):
         part = next(part for part in parts if part.table.name == name)
         ours = _column(source, part, column)
         theirs = {str(row[0]) for row in target.ask(f"SELECT {column} FROM {name}")}
         if taken := sorted(set(ours) & theirs):
-            raise StoreRefused(f"{taken[0]} is there already. Rename or remove one of them, then try again.")
+            raise StoreRefused(
+                f"{taken[0]} is there already, and is another workspace's. A workspace keeps its short name "
+                "and its mail domain, so name another database with --to."
+            )
     for part in parts:
         _refuse_taken_numbers(source, target, part)
+
+
+def _refuse_if_there(source: Database, target: Database, parts: Iterable[Part]) -> None:
+    """Tell who runs a move once more that it is done: number, slug and founding are those of one there."""
+    part = next(part for part in parts if part.table.name == Workspace._meta.db_table)
+    found = [list(database.rows(part.table, part.where)) for database in (source, target)]
+    places = [part.table.at(column) for column in ("id", "slug", "created_at")]
+    here, there = ([[row[place] for place in places] for row in several] for several in found)
+    if here == there:
+        raise StoreRefused(
+            f"The workspace {here[0][1]} was moved or restored there already: it has the same number, and "
+            "was founded at the same moment. Nothing was written. What was posted or arrived here since then "
+            "is here alone."
+        )
 
 
 def _column(source: Database, part: Part, column: str) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -9,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from postroom_server.store import archive, landing
@@ -93,6 +94,27 @@ def test_a_backup_with_one_octet_changed_is_refused(
     changed[at] ^= 1
     with pytest.raises(StoreRefused, match="damaged"):
         verified(tmp_path_factory.mktemp("changed"), bytes(changed))
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+@settings(max_examples=60, deadline=None)
+@given(part=st.floats(0, 1), octets=st.binary(min_size=8, max_size=8))
+def test_a_backup_overwritten_in_the_middle_is_called_damaged(
+    tmp_path_factory: pytest.TempPathFactory, whole: bytes, is_compressed: bool, part: float, octets: bytes
+) -> None:
+    good = gzip.compress(whole) if is_compressed else whole
+    first, last = len(good) // 4, len(good) * 3 // 4
+    place = int(first + part * (last - first))
+    changed = good[:place] + octets + good[place + 8 :]
+    assume(changed != good)
+    with pytest.raises(StoreRefused, match="damaged"):
+        verified(tmp_path_factory.mktemp("overwritten"), changed)
+
+
+def test_a_header_that_was_overwritten_is_damage_and_no_end(tmp_path: Path, whole: bytes) -> None:
+    at = whole.index(b"rows/postroom_thing/000001.jsonl")
+    with pytest.raises(StoreRefused, match="is damaged or breaks off"):
+        verified(tmp_path, whole[:at] + b"\xff" * 8 + whole[at + 8 :])
 
 
 def test_a_changed_attachment_is_found_by_its_name(tmp_path: Path, whole: bytes) -> None:
