@@ -217,7 +217,8 @@ NOT_IN_MAIL = {
         LimitRequest.factors Workspace.features MailServer.esp Subtype.key
         ScheduledMessage.subtype_key Workspace.time_zone Station.name Station.host Station.version
         Station.instance ScheduledAction.key ScheduledAction.time_zone ScheduledAction.lease
-        ScheduledAction.last_counts ScheduledAction.positions UnusedFile.name Counter.series Sample.name Sample.label
+        ScheduledAction.last_counts ScheduledAction.positions UnusedFile.name Counter.series
+        Sample.name Sample.label
     """,
     "worked out of a field that is tried": """
         Rendition.reverse_path Rendition.from_addr_spec Rendition.return_domain Email.redirected_to

@@ -327,8 +327,8 @@ REASONS = (
         _("The daily limit of the workspace was used up. The mail has not left Postroom."),
         YOU,
         _(
-            "Retry after 23:00 UTC, or as soon as the limit is higher; a higher one is asked for under Plan and "
-            "limit."
+            "Retry after 23:00 UTC, or as soon as the limit is higher; a higher one is asked for under "
+            "Plan and limit."
         ),
         is_retry_useful=True,
     ),

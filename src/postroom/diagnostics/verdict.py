@@ -131,8 +131,8 @@ def _in_hand(email: Email, now: datetime) -> Verdict:
     """A lease that is over was never given back: whoever had it is gone."""
     if email.leased_until is None or email.leased_until <= now:
         words = _(
-            "It was being sent by a worker that is gone, so it may have arrived. What became of it is settled "
-            "within a minute once an engine runs."
+            "It was being sent by a worker that is gone, so it may have arrived. What became of it is "
+            "settled within a minute once an engine runs."
         )
         return Verdict(words, str(NOBODY))
     words = _("It is being sent at this moment. If its worker is lost, it is settled after %(time)s.")

@@ -38,8 +38,8 @@ class QuotaShape:
 
     `used` counts recipients handed to the shared relay (nothing is counted without a limit); the day ends
     at `resets_at`. `held` emails wait for that, and the last of them leaves about `held_last_at` (None: none
-    waits). `failed` emails were over the limit and wait for Retry. `warning`: at least 80 % are used. `urgent_kept` of the
-    limit bulk mail leaves alone. `auto_resume`: what is over the limit waits, instead of failing.
+    waits). `failed` emails were over the limit and wait for Retry. `warning`: at least 80 % are used.
+    `urgent_kept` of the limit bulk mail leaves alone. `auto_resume`: what is over it waits, else it fails.
     """
 
     workspace: str

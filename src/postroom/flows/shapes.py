@@ -63,7 +63,7 @@ class EmailShape:
     starts again; None if nobody can say. `held_reason` says in words why it is held, with the limit's figure.
     `redirected_to` is who got it in the recipient's place (capture mode). `waits_for` is the key of the
     scheduled action that lets bulk mail go, and `waits_reason` says it in words; None if it needs none.
-    `in_hand_until`: a worker has it in hand, and if that one is lost, it is settled then; None: nobody has it.
+    `in_hand_until`: a worker has it in hand, and if that one is lost, it is settled then; None: nobody.
     """
 
     id: str
