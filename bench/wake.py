@@ -114,7 +114,7 @@ def _app(url: str) -> Any:
 
     app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url))
 
-    @app.task(name="drain")  # type: ignore[untyped-decorator, unused-ignore]
+    @app.task(name="drain")  # type: ignore[untyped-decorator, unused-ignore]  # not always installed
     async def drain(lane: str) -> None:
         _note(lane)
 

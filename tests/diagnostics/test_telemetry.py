@@ -21,8 +21,6 @@ from tests.flows.test_sending import lane_of, send
 from tests.outgoing.queued import queue
 from tests.people import Cast, cast
 
-pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is installed with the group dev")
-
 pytestmark = pytest.mark.django_db(transaction=True)
 
 

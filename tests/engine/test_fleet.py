@@ -205,7 +205,6 @@ def test_a_pooler_that_swallows_wake_ups_is_named(
 def test_ringing_waits_for_nobody_while_the_database_is_away(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pytest.importorskip("psycopg")
     from postroom.engine import fleet as bells
 
     monkeypatch.setattr(bells, "IDLE_SECONDS", 0.05)

@@ -33,14 +33,6 @@ pytestmark = pytest.mark.journey
 KINDS = ("sqlite", "postgresql")
 
 
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[Target]:
-    target = Target(tmp_path / "taken")
-    target.start()
-    yield target
-    target.stop()
-
-
 @contextlib.contextmanager
 def database(kind: str) -> Iterator[str]:
     """The DATABASE_URL of an empty database of this kind."""

@@ -23,14 +23,6 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Iterator[Target]:
-    target = Target(tmp_path / "taken")
-    target.start()
-    yield target
-    target.stop()
-
-
-@pytest.fixture
 def machine(tmp_path: Path, target: Target) -> Iterator[Machine]:
     """An installation on SQLite that knows itself by where it lies."""
     relay = f"smtp://127.0.0.1:{target.port}"

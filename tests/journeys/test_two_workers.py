@@ -35,14 +35,6 @@ UNCERTAIN = "SELECT COUNT(*) FROM postroom_attempt WHERE outcome = 'uncertain'"
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Iterator[Target]:
-    target = Target(tmp_path / "taken")
-    target.start()
-    yield target
-    target.stop()
-
-
-@pytest.fixture
 def tables() -> Iterator[Tables]:
     with postgres() as url:
         yield Tables(url)

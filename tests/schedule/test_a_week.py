@@ -128,7 +128,7 @@ def test_a_clock_that_goes_by_the_minute_misses_nothing(name: str) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_three_threads_run_every_due_time_of_a_night_once() -> None:
     if connection.vendor != "postgresql":
-        pytest.skip("on SQLite one engine takes, in one thread")
+        pytest.skip("on SQLite one engine takes, in one thread: run with --postgres")
     week = WEEKS["autumn 2026"] + timedelta(days=1)
     until = week + timedelta(days=3)
     begin(week, RHYTHMS)

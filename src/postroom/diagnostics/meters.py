@@ -48,7 +48,7 @@ def count(name: str, labels: Mapping[str, str], n: float = 1) -> None:
     """Count n more of a metric whose name ends in `_total`. Safe from every thread."""
     key = (name, tuple(labels.items()))
     with _lock:
-        _counts[key] += n  # type: ignore[assignment]
+        _counts[key] += n  # type: ignore[assignment]  # typeshed lets a Counter hold only int
 
 
 def observe(name: str, labels: Mapping[str, str], seconds: float) -> None:
@@ -77,7 +77,7 @@ def chart(name: str, label: str, n: float = 1) -> None:
     """Count n more in the piece of time that is now, for the charts. Safe from every thread."""
     key = (int(time.time()) // PIECE_SECONDS * PIECE_SECONDS, name[:40], label[:100])
     with _lock:
-        _pieces[key] += n  # type: ignore[assignment]
+        _pieces[key] += n  # type: ignore[assignment]  # as above
 
 
 def flush() -> None:
