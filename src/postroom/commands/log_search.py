@@ -131,7 +131,7 @@ def _say_where(folder: str, looked: Looked, count: int, *, limit: int) -> None:
     for name, reason in looked.unread:
         print(f"Could not read {name}: {reason}.", file=sys.stderr)
     if not count:
-        words = "No line fits. Give less of it, or an earlier --since; an address is found by --address alone."
+        words = "No line fits. Give less of it, or an earlier --since; addresses need --address."
         print(words, file=sys.stderr)
     if limit and count == limit:
         print(f"These are the newest {limit}; --limit 0 shows all.", file=sys.stderr)
